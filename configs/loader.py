@@ -1,0 +1,198 @@
+"""From a YAML file, what it extends, and --set overrides to a checked RunConfig; errors name the key and the mend."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from configs.errors import BadInputError
+from configs.files import write_text
+from configs.schema import RunConfig
+
+PRESETS = Path(__file__).resolve().parent
+PATH_KEYS = ("reference", "calibration")  # relative to the file that names them
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers (1e-3 is a float, as everybody means it), and no key twice in one mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str, origin: str) -> Any:
+    """Parse YAML; raises BadInputError naming `origin` and the line."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 (_Loader is a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise BadInputError(f"{origin}{line}: not valid YAML: {error.problem}") from None
+
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run's YAML with all that it extends, apply `key.sub=value` overrides, check, return it.
+
+    `path` is looked for as given and then among the project's own files, so that `configs/runs/smoke.yaml` works from
+    any directory. Paths inside a file are relative to that file, and absolute in the result.
+    Raises BadInputError, one line, naming the key, the value and the nearest valid choice.
+    """
+    found = _find(Path(path))
+    tree = _read_with_extends(found, ())
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise BadInputError(f"{found.name}: {explain(error, RunConfig)}") from None
+
+
+def dump_config(config: RunConfig) -> str:
+    """The resolved configuration as YAML that `load_config` reads back to an equal object."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def write_config(path: Path, config: RunConfig) -> None:
+    """Store the resolved configuration beside its run."""
+    write_text(path, dump_config(config))
+
+
+def first_difference(old: RunConfig, new: RunConfig, sections: Sequence[str]) -> str | None:
+    """The first key of `sections` in which two configurations differ, as 'key: old there, new here'; None if equal."""
+    for section in sections:
+        a, b = _flat(section, getattr(old, section)), _flat(section, getattr(new, section))
+        for key in [*a, *(k for k in b if k not in a)]:
+            if a.get(key) != b.get(key):
+                return f"{key}: {a.get(key)!r} there, {b.get(key)!r} here"
+    return None
+
+
+def _flat(prefix: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
+    if isinstance(value, dict):
+        return {k: v for key, item in value.items() for k, v in _flat(f"{prefix}.{key}", item).items()}
+    return {prefix: value}
+
+
+def _find(path: Path) -> Path:
+    for candidate in (path, PRESETS.parent / path, PRESETS / "runs" / path, PRESETS / "runs" / f"{path}.yaml"):
+        if candidate.is_file():
+            return candidate.resolve()
+    raise BadInputError(f"{path}: no such file; presets: {', '.join(sorted(p.stem for p in PRESETS.glob('runs/*.yaml')))}")
+
+
+def _read_with_extends(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path in seen:
+        raise BadInputError(f"{path.name}: extends itself by way of {' → '.join(p.name for p in seen)}")
+    try:
+        tree = parse_yaml(path.read_text(encoding="utf-8"), path.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(tree, dict):
+        raise BadInputError(f"{path.name}: must be a mapping of keys (name, reference, train, …)")
+    for key in PATH_KEYS:
+        if isinstance(tree.get(key), str):
+            tree[key] = _relative_to(path.parent, tree[key])
+    parent = tree.pop("extends", None)
+    if parent is None:
+        return tree
+    if not isinstance(parent, str):
+        raise BadInputError(f"{path.name}: extends: {parent!r} is not a file name")
+    parent_path = (path.parent / parent).resolve()
+    if not parent_path.is_file():
+        raise BadInputError(f"{path.name}: extends: {parent}: no such file beside it")
+    return _merge(_read_with_extends(parent_path, (*seen, path)), tree)
+
+
+def _relative_to(directory: Path, value: str) -> str:
+    """A path inside a config file becomes absolute; what cannot be a path (a hub id such as org/model) stays."""
+    candidate = (directory / value).resolve()
+    if candidate.exists() or value.startswith((".", "/", "~")):
+        return str(Path(value).expanduser() if value.startswith("~") else candidate)
+    return value
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise BadInputError(f"--set {override}: must be key=value, such as train.steps=100")
+    *parents, last = key.split(".")
+    node = tree
+    for part in parents:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise BadInputError(f"--set {override}: {part!r} is a value, not a section")
+    value = parse_yaml(text, f"--set {override}")
+    if key in PATH_KEYS and isinstance(value, str):
+        value = _relative_to(Path.cwd(), value)
+    node[last] = value
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first thing wrong, as one line: key, value, what is wanted, nearest valid choice."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        names = _keys_at(model, [str(part) for part in problem["loc"][:-1]])
+        return f"{key}: unknown key{_nearest(str(problem['loc'][-1]), names)}{more}"
+    if problem["type"] == "missing":
+        return f"{key}: is missing{more}"
+    if problem["type"] == "literal_error":
+        choices = [c.strip(" '") for c in re.split(r",| or ", problem["ctx"]["expected"])]
+        return f"{key}: {problem['input']!r} is not a choice{_nearest(str(problem['input']), choices)}{more}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if not key:
+        return f"{message}{more}"
+    return f"{key}: {_short(problem['input'])}: {message[0].lower()}{message[1:]}{more}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    listed = f"choices: {', '.join(names)}"
+    return f"; did you mean {close[0]!r}? ({listed})" if close else f"; {listed}"
+
+
+def _keys_at(model: Any, path: list[str]) -> list[str]:
+    """The field names of the section at `path`."""
+    for part in path:
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        if field is None:
+            return []
+        model = field.annotation
+        if get_origin(model) in (Union, UnionType):
+            model = next((m for m in get_args(model) if m is not type(None)), None)
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

@@ -1,0 +1,69 @@
+"""The report as Markdown: for CI logs and pull requests. Plots become the sentence that describes them."""
+
+import re
+
+from report.content import Badge, Block, Cell, Listing, Page, Paragraph, Plot, Section, Table
+
+# What would be read as markup: HTML, code, emphasis, links and images, table bars.
+ESCAPES = str.maketrans({"<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "\\|", "*": "\\*", "`": "\\`", "\\": "\\\\"})
+
+
+def escape(text: str) -> str:
+    """`text` so that Markdown shows it as it is; underscores and lone brackets stay, they are harmless in words."""
+    return text.translate(ESCAPES).replace("](", "]\\(").replace("][", "]\\[")
+
+
+def render_markdown(page: Page) -> str:
+    """The whole page, ending in a newline."""
+    parts = [f"# {escape(page.title)}", escape(page.subtitle), _badges(page.badges)]
+    parts += [_section(section) for section in page.sections]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _badges(badges: tuple[Badge, ...]) -> str:
+    return "\n".join(f"- {badge.label}: **{badge.word}** ({escape(badge.note)})" for badge in badges)
+
+
+def _section(section: Section) -> str:
+    return "\n\n".join([f"## {escape(section.title)}", *(_block(block) for block in section.blocks)])
+
+
+def _block(block: Block) -> str:
+    if isinstance(block, Paragraph):
+        return escape(block.text)
+    if isinstance(block, Table):
+        return _table(block)
+    if isinstance(block, Plot):
+        return f"*Plot: {escape(block.title)}.* {escape(block.description)}"
+    return _listing(block)
+
+
+def _listing(listing: Listing) -> str:
+    """A fenced block whose fence is longer than any in the text."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", listing.text)), default=0))
+    return f"<details><summary>{escape(listing.summary)}</summary>\n\n{fence}\n{listing.text.rstrip()}\n{fence}\n\n</details>"
+
+
+def _table(table: Table) -> str:
+    """A pipe table, padded so that it reads well as plain text too."""
+    grid = [[escape(column.head) for column in table.columns], *([_cell(cell) for cell in row] for row in table.rows)]
+    widths = [max(3, *(len(line[at]) for line in grid)) for at in range(len(table.columns))]
+    rule = [
+        "-" * (width - 1) + ":" if column.numeric else "-" * width
+        for column, width in zip(table.columns, widths, strict=True)
+    ]
+    lines = [_line(line, widths, table) for line in grid]
+    lines.insert(1, f"| {' | '.join(rule)} |")
+    return "\n".join([escape(table.caption), "", *lines])
+
+
+def _cell(cell: Cell) -> str:
+    return escape(cell.text)
+
+
+def _line(texts: list[str], widths: list[int], table: Table) -> str:
+    padded = [
+        text.rjust(width) if column.numeric else text.ljust(width)
+        for text, width, column in zip(texts, widths, table.columns, strict=True)
+    ]
+    return f"| {' | '.join(padded)} |"

@@ -1,0 +1,139 @@
+"""The exact count equals what torch counts, the closed forms equal it where they hold, and GPT-3's is Table D.1's."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.checkpoint import set_checkpoint_early_stop
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
+
+from accounting.architecture import Architecture, from_hf_config
+from accounting.flops import FlopLedger, flop_ledger
+
+ROWS, LENGTH = 3, 16
+
+
+def counted_by_torch(model: Any, backward: bool) -> int:
+    ids = torch.zeros((ROWS, LENGTH), dtype=torch.long)
+    with FlopCounterMode(display=False) as counter:
+        loss = model(input_ids=ids, labels=ids, use_cache=False).loss
+        if backward:
+            loss.backward()
+    return counter.get_total_flops()
+
+
+def tiny_models() -> list[Any]:
+    gpt2 = {"n_layer": 2, "n_embd": 32, "n_head": 4, "n_positions": 24, "vocab_size": 97}
+    neox = {"num_hidden_layers": 3, "hidden_size": 48, "num_attention_heads": 3, "max_position_embeddings": 24}
+    neox |= {"vocab_size": 61, "intermediate_size": 100}
+    ids = {"bos_token_id": 0, "eos_token_id": 0, "attn_implementation": "eager"}  # SDPA is not counted on a CPU
+    return [
+        GPT2LMHeadModel(GPT2Config(**gpt2, **ids)),
+        GPT2LMHeadModel(GPT2Config(**gpt2, n_inner=70, tie_word_embeddings=False, **ids)),
+        GPTNeoXForCausalLM(GPTNeoXConfig(**neox, **ids)),
+        GPTNeoXForCausalLM(GPTNeoXConfig(**neox, use_parallel_residual=False, tie_word_embeddings=True, **ids)),
+    ]
+
+
+@pytest.mark.parametrize("model", tiny_models(), ids=["gpt2", "gpt2-odd", "gpt_neox", "gpt_neox-serial"])
+def test_equal_to_torchs_counter_to_the_last_digit(model: Any) -> None:
+    shape = from_hf_config(model.config.to_dict())
+    ledger = flop_ledger(shape, ROWS * LENGTH, LENGTH, recompute="full")
+    assert ledger.forward_flop == counted_by_torch(model, backward=False)
+    assert ledger.model_flop == counted_by_torch(model, backward=True)
+    model.train()
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    with set_checkpoint_early_stop(False):  # early stop spares the last matmul of a layer, which the convention counts
+        assert ledger.hardware_flop == counted_by_torch(model, backward=True)
+
+
+@pytest.mark.parametrize("sequence_length", [1, 7, 64])
+def test_closed_forms_equal_the_count_for_a_gpt(sequence_length: int) -> None:
+    B, s, L, h, V = 5, sequence_length, 3, 24, 101
+    shape = from_hf_config({"model_type": "gpt2", "n_layer": L, "n_embd": h, "n_head": 2, "vocab_size": V})
+    ledger = flop_ledger(shape, B * s, s, recompute="full")
+    assert ledger.closed_form_flop == ledger.model_flop
+    assert ledger.closed_form_full_recompute_flop == ledger.hardware_flop
+    # as printed in the paper
+    assert ledger.model_flop == pytest.approx(72 * B * s * L * h**2 * (1 + s / (6 * h) + V / (12 * L * h)), rel=1e-12)
+    assert ledger.hardware_flop == pytest.approx(
+        96 * B * s * L * h**2 * (1 + s / (6 * h) + V / (16 * L * h)), rel=1e-12
+    )
+
+
+def test_no_closed_form_for_another_shape() -> None:
+    shape = from_hf_config({"model_type": "gpt2", "n_inner": 100})
+    assert flop_ledger(shape, 1, 8).closed_form_flop is None
+    grouped = Architecture(
+        family="by hand",
+        n_layers=1,
+        d_model=8,
+        n_heads=4,
+        n_kv_heads=2,
+        d_head=2,
+        d_ff=32,
+        vocab_size=7,
+        context=5,
+        positions="rotary",
+    )
+    ledger = flop_ledger(grouped, 1, 5)
+    assert ledger.closed_form_flop is None
+    assert ledger.forward_flop == 2 * 8 * (8 + 4 + 4) + 2 * 2 * 5 * 8 + 2 * 8 * 8 + 2 * 2 * 8 * 32 + 2 * 8 * 7
+
+
+def test_conventions_differ_by_what_they_say() -> None:
+    shape = from_hf_config({"model_type": "gpt2", "n_layer": 2, "n_embd": 32, "n_head": 4})
+    tokens = 1000
+    none, selective, full = (flop_ledger(shape, tokens, 128, mode) for mode in ("none", "selective", "full"))
+    forward = none.forward_flop_per_token
+    assert none.backward_flop == 2 * none.forward_flop
+    assert none.model_flop == none.hardware_flop == full.model_flop == selective.model_flop
+    assert none.model_flop - none.model_flop_causal_halved == 3 * forward.attention_core // 2 * tokens
+    assert selective.hardware_flop - none.hardware_flop == forward.attention_core * tokens
+    assert full.hardware_flop - none.hardware_flop == forward.layers * tokens
+
+
+def test_six_n_d_is_far_off_for_a_small_model() -> None:
+    shape = from_hf_config(
+        {"model_type": "gpt_neox", "num_hidden_layers": 6, "hidden_size": 128, "num_attention_heads": 4}
+        | {"intermediate_size": 512, "vocab_size": 50304}
+    )
+    ledger = flop_ledger(shape, 1, 2048)
+    assert ledger.six_n_d_all_flop / ledger.model_flop == pytest.approx(1.31, abs=0.005)
+    assert ledger.six_n_d_non_embedding_flop / ledger.model_flop == pytest.approx(0.11, abs=0.005)
+
+
+# Brown et al. 2020, Table D.1: FLOP of 300e9 tokens; shapes of Table 2.1 that are consistent with their parameters.
+TABLE_D1 = {
+    (12, 768, 12): 2.25e20,
+    (24, 1024, 16): 6.41e20,
+    (24, 1536, 16): 1.37e21,
+    (32, 2560, 32): 4.77e21,
+    (32, 4096, 32): 1.20e22,
+    (96, 12288, 96): 3.14e23,
+}
+
+
+@pytest.mark.parametrize("size", TABLE_D1)
+def test_gpt3_table_d1(size: tuple[int, int, int]) -> None:
+    layers, width, heads = size
+    shape = from_hf_config(
+        {"model_type": "gpt2", "n_layer": layers, "n_embd": width, "n_head": heads, "n_positions": 2048}
+    )
+    ledger = flop_ledger(shape, 300_000_000_000, 2048)
+    assert ledger.six_n_d_all_flop == pytest.approx(TABLE_D1[size], rel=0.01)
+    assert ledger.model_flop > ledger.six_n_d_all_flop  # the table leaves attention out
+
+
+def test_a_ledger_survives_json_to_the_last_digit() -> None:
+    shape = from_hf_config({"model_type": "gpt2", "n_layer": 96, "n_embd": 12288, "n_head": 96, "n_positions": 2048})
+    ledger = flop_ledger(shape, 300_000_000_001, 2047)
+    assert ledger.model_flop > 2**64
+    assert FlopLedger.model_validate_json(ledger.model_dump_json()) == ledger
+
+
+def test_learned_positions_end() -> None:
+    shape = from_hf_config({"model_type": "gpt2", "n_positions": 64})
+    with pytest.raises(ValueError, match="sequence_length 65 is beyond the 64 learned positions"):
+        flop_ledger(shape, 10, 65)

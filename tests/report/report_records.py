@@ -1,0 +1,324 @@
+"""A realistic run directory, built from the records alone: what a run of the default suite would leave behind."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from accounting.architecture import Architecture
+from accounting.flops import flop_ledger
+from configs.files import Record, write_record
+from eval.calibration import Calibration, CalibrationRun, calibrate
+from eval.verdict import (
+    PAIRED,
+    BenchmarkVerdict,
+    EvaluatedModel,
+    EvidenceLayer,
+    HeldOutLoss,
+    IdentityDifference,
+    LiteralLayer,
+    MacroMean,
+    Reading,
+    Readings,
+    Tally,
+    Verdict,
+)
+from extrapolate.forecast import (
+    Forecast,
+    ForecastCluster,
+    InputDistribution,
+    Interval,
+    PublishedComparison,
+    RunSummary,
+    Target,
+)
+from train.record import CorpusFacts, Identity, Manifest, Peak, ReferenceFacts, RunRecord, StepTime
+from train.record import HeldOutLoss as MeasuredLoss
+
+HOSTILE = "<img src=x onerror=alert(1)>|[b](http://evil.example)\x1b[31m</script>"
+STEPS, ROWS, LENGTH = 2500, 16, 64
+
+# name, items, original right, replica right, low, high, status
+BENCHMARKS = (
+    ("agreement", 3000, 2981, 2977, -0.55, 0.28, "replicated"),
+    ("last_word", 2000, 1998, 2000, -0.05, 0.31, "replicated"),
+    ("tool_use", 1800, 1771, 1765, -1.21, 0.55, "replicated"),
+    ("pronoun", 1600, 1600, 1598, -0.41, 0.1, "replicated"),
+    ("compare", 1500, 1463, 1441, -2.31, -0.62, "consistent"),
+    ("facts", 6408, 5361, 5259, -2.6, -0.58, "consistent"),
+    ("next_event", 2400, 2391, 2395, -0.11, 0.46, "replicated"),
+)
+
+NEOX = Architecture(
+    family="gpt_neox", n_layers=3, d_model=96, n_heads=4, n_kv_heads=4, d_head=24, d_ff=384, vocab_size=512,
+    context=64, positions="rotary",
+)  # fmt: skip
+GPT3 = Architecture(
+    family="gpt2", n_layers=96, d_model=12288, n_heads=96, n_kv_heads=96, d_head=128, d_ff=49152, vocab_size=50257,
+    context=2048, positions="learned", tied_head=True,
+)  # fmt: skip
+
+
+def benchmark(
+    name: str, items: int, original: int, replica: int, low: float, high: float, status: Any, **more: Any
+) -> BenchmarkVerdict:
+    """One benchmark; the discordant counts are made up, everything else follows from the arguments."""
+    facts: dict[str, Any] = {
+        "name": name,
+        "metric": "acc",
+        "original": Tally(correct=original, n_items=items, accuracy=original / items),
+        "replica": Tally(correct=replica, n_items=items, accuracy=replica / items),
+        "difference_pp": 100 * (replica - original) / items,
+        "literal_pass": abs(replica - original) * 100 <= 2 * items,
+        "low_pp": low,
+        "high_pp": high,
+        "method": PAIRED,
+        "n_units": items,
+        "original_only_correct": 30,
+        "replica_only_correct": 30 + replica - original if replica > original else 12,
+        "chance": 0.5,
+        "above_chance": True,
+        "p_equivalence": 0.0004 if status == "replicated" else 0.087,
+        "p_beyond_margin": 0.913,
+        "status": status,
+        "items_needed": 9412 if status == "consistent" else None,
+    }
+    return BenchmarkVerdict(**{**facts, **more})
+
+
+def passing_verdict(**more: Any) -> Verdict:
+    """Literal pass, evidence consistent: two benchmarks have too few items."""
+    facts: dict[str, Any] = {
+        "original": EvaluatedModel(path="eval/original", model_name="tiny-neox-original"),
+        "replica": EvaluatedModel(path="eval/replica", model_name="tiny-neox-replica"),
+        "literal": LiteralLayer(
+            status="pass",
+            readings=Readings(
+                every_benchmark=Reading(value_pp=1.5918, passes=True),
+                mean_absolute_difference=Reading(value_pp=0.5614, passes=True),
+                absolute_mean_difference=Reading(value_pp=0.4853, passes=True),
+            ),
+            worst_benchmark="facts",
+        ),
+        "evidence": EvidenceLayer(
+            status="consistent",
+            macro_mean=MacroMean(
+                difference_pp=-0.4853, low_pp=-0.7911, high_pp=-0.1788, equivalent=True, method="paired, normal"
+            ),
+        ),
+        "benchmarks": tuple(benchmark(*row) for row in BENCHMARKS),
+        "only_original": ("sums",),
+        "warnings": ("last_word: the replica answers every item correctly",),
+        "held_out_loss": HeldOutLoss(original=0.8125, replica=0.8229, tolerance=0.0143, passes=True),
+    }
+    return Verdict(**{**facts, **more})
+
+
+def failing_verdict() -> Verdict:
+    """Literal fail on one benchmark, with a difference shown, and hostile names."""
+    rows = (*BENCHMARKS[:5], ("facts", 6408, 5361, 3619, -28.34, -26.02, "not_replicated"),
+            (HOSTILE, 240, 131, 133, -4.9, 6.57, "inconclusive"))  # fmt: skip
+    return passing_verdict(
+        literal=LiteralLayer(
+            status="fail",
+            readings=Readings(
+                every_benchmark=Reading(value_pp=27.1848, passes=False),
+                mean_absolute_difference=Reading(value_pp=4.4107, passes=False),
+                absolute_mean_difference=Reading(value_pp=4.1412, passes=False),
+            ),
+            worst_benchmark="facts",
+        ),
+        evidence=EvidenceLayer(status="not_replicated"),
+        benchmarks=tuple(benchmark(*row) for row in rows),
+        held_out_loss=HeldOutLoss(original=0.8125, replica=0.8581, tolerance=0.0143, passes=False),
+    )
+
+
+def invalid_verdict() -> Verdict:
+    """Two results that cannot be compared."""
+    return passing_verdict(
+        literal=LiteralLayer(status="invalid"),
+        evidence=EvidenceLayer(status="invalid"),
+        benchmarks=(),
+        only_original=(),
+        warnings=(),
+        held_out_loss=None,
+        identity_differences=(
+            IdentityDifference(field="num_hidden_layers", reference="3", replica="2"),
+            IdentityDifference(field="shots of facts", reference="0", replica=HOSTILE),
+        ),
+        reasons=("the architectures are not identical: num_hidden_layers", "facts: different number of shots"),
+    )
+
+
+def run_record(**more: Any) -> RunRecord:
+    """A finished CPU run of the default suite."""
+    tokens = STEPS * ROWS * LENGTH
+    facts: dict[str, Any] = {
+        "name": "tiny-neox",
+        "finished": True,
+        "steps": STEPS,
+        "tokens": tokens,
+        "predicted_tokens": 2_498_611,
+        "loss": 0.79312,
+        "held_out_loss": MeasuredLoss(replica=0.8229, original=0.8125, tokens=118_422),
+        "architecture": NEOX,
+        "flops": flop_ledger(NEOX, tokens, LENGTH),
+        "device_type": "cpu",
+        "device_name": "AMD EPYC 7B13",
+        "n_devices": 1,
+        "data_parallel_size": 1,
+        "tensor_parallel_size": 1,
+        "zero_stage": 0,
+        "precision": "fp32",
+        "wall_clock_s": 171.4,
+        "time": StepTime(
+            start_up_s=4.1, data_s=1.32, forward_backward_s=118.7, optimizer_s=30.25, checkpoint_s=2.9,
+            evaluation_s=9.6, other_s=4.53,
+        ),
+        "step_time_median_s": 0.05893,
+        "tokens_per_s": 17376.5,
+        "peak": Peak(flop_per_s=9.87e10, source="measured matmul, 1024×1024, fp32, one thread"),
+        "mfu": 0.4627,
+        "peak_memory_bytes": 1_214_287_872,
+        "restarts": 1,
+        "lost_steps": 37,
+    }  # fmt: skip
+    return RunRecord(**{**facts, **more})
+
+
+def manifest(**more: Any) -> Manifest:
+    """Provenance of that run."""
+    facts: dict[str, Any] = {
+        "created": "2026-03-02T10:11:12Z",
+        "name": "tiny-neox",
+        "code": {"version": "0.1.0", "commit": "4f0c2d7e8a9b", "dirty": False},
+        "versions": {"python": "3.11.9", "torch": "2.13.0", "deepspeed": "0.19.1", "transformers": "5.17.0"},
+        "machine": {"processor": "AMD EPYC 7B13", "cores": 2, "memory_bytes": 8_589_934_592, "accelerators": []},
+        "seeds": {"init": 1, "data": 2},
+        "config_sha256": "c0" * 32,
+        "tokenizer_sha256": "7e" * 32,
+        "corpus": CorpusFacts(
+            source="tinyworld, seed 0", sha256="c1" * 32, documents=61_200, rows=40_000, sequence_length=LENGTH,
+            tokens=2_498_611, positions=2_560_000, held_out_tokens=118_422, held_out_sha256="4e" * 32,
+        ),
+        "reference": ReferenceFacts(
+            source="runs/original/replica", revision=None,
+            sha256={"config.json": "aa" * 32, "tokenizer.json": "7e" * 32, "model.safetensors": "bb" * 32},
+        ),
+        "identity": Identity(identical=True),
+    }  # fmt: skip
+    return Manifest(**{**facts, **more})
+
+
+def forecast(**more: Any) -> Forecast:
+    """GPT-3 on 1,024 A100s."""
+    run, tokens = run_record(), 300_000_000_000
+    facts: dict[str, Any] = {
+        "run": RunSummary(
+            architecture=NEOX, flops=run.flops, tokens=run.tokens, device_type="cpu", wall_clock_s=run.wall_clock_s,
+            mfu=run.mfu, peak_flop_per_s=9.87e10, peak_source="measured matmul, 1024×1024, fp32, one thread",
+        ),
+        "target": Target(
+            name="gpt3-175b", architecture=GPT3, flops=flop_ledger(GPT3, tokens, 2048),
+            published=PublishedComparison(
+                published_flop=3.14e23, source="Brown et al. 2020, Table D.1", model_flop_difference_percent=2.871,
+                six_n_d_all_difference_percent=0.093,
+            ),
+        ),
+        "extrapolation_factor": 4.62e10,
+        "cluster": ForecastCluster(
+            name="a100-1024", accelerator="NVIDIA A100 80GB SXM", accelerator_count=1024, dtype="bf16",
+            peak_flop_per_s=3.12e14, peak_source="NVIDIA A100 data sheet, dense",
+        ),
+        "mfu_kind": "while_training",
+        "inputs": [
+            InputDistribution(
+                name="mfu", unit="share", kind="logit_normal", low=0.3, high=0.52, mu=-0.384, sigma=0.281,
+                source="https://arxiv.org/abs/2104.04473",
+            ),
+            InputDistribution(
+                name="price", unit="usd_per_accelerator_hour", kind="lognormal", low=1.1, high=4.1, mu=0.753,
+                sigma=0.4, source="350 dated prices, 2022",
+            ),
+            InputDistribution(
+                name="accelerators", unit="count", kind="constant", low=1024.0, high=1024.0, mu=None, sigma=None,
+                source="the cluster's configuration",
+            ),
+        ],
+        "draws": 100_000,
+        "seed": 0,
+        "final_run_accelerator_hours": Interval(mean=884_000.0, median=848_211.0, low=611_040.0, high=1_271_033.0),
+        "final_run_days": Interval(mean=35.97, median=34.51, low=24.86, high=51.72),
+        "final_run_usd": Interval(mean=1_994_100.0, median=1_802_000.0, low=820_400.0, high=3_944_000.0),
+        "total_accelerator_hours": Interval(mean=2_121_000.0, median=1_881_400.0, low=884_100.0, high=4_214_000.0),
+        "total_usd": Interval(mean=4_782_000.0, median=3_991_000.0, low=1_384_000.0, high=11_240_000.0),
+        "caveats": [
+            "The run is 4.6e10 times smaller than the target: its utilisation says nothing of a cluster's.",
+            "Prices are list prices; reserved capacity costs less.",
+        ],
+    }  # fmt: skip
+    return Forecast(**{**facts, **more})
+
+
+def calibration() -> Calibration:
+    """Four good seeds and two half-trained runs on two benchmarks."""
+    scores = (
+        ("good", ((1370, 1402), (995, 1000), 0.8125)),
+        ("good", ((1351, 1402), (996, 1000), 0.8160)),
+        ("good", ((1352, 1402), (999, 1000), 0.8229)),
+        ("good", ((1338, 1402), (998, 1000), 0.8172)),
+        ("half-trained", ((806, 1402), (990, 1000), 0.8490)),
+        ("half-trained", ((772, 1402), (999, 1000), 0.8580)),
+    )
+    return calibrate(
+        [
+            CalibrationRun(label=f"{recipe}-{seed}", recipe=recipe, seed=seed, scores={"facts": facts, "agreement": other},
+                           held_out_loss=loss)
+            for seed, (recipe, (facts, other, loss)) in enumerate(scores)
+        ]
+    )  # fmt: skip
+
+
+def metric_lines(seed: int = 0) -> list[dict[str, float]]:
+    """A loss that falls as losses do, with a little ripple that needs no random numbers."""
+    lines = []
+    for step in range(10, STEPS + 1, 10):
+        ripple = 0.02 * math.sin(step * 1.7 + seed)
+        lines.append(
+            {
+                "step": step,
+                "tokens": step * ROWS * LENGTH,
+                "loss": 0.78 + 5.4 * (step + seed) ** -0.62 + ripple,
+                "learning_rate": 0.01 * (1 - step / STEPS),
+                "grad_norm": 0.4 + ripple,
+                "step_time_s": 0.0589 + ripple / 10,
+                "tokens_per_s": ROWS * LENGTH / (0.0589 + ripple / 10),
+                "elapsed_s": 4.1 + step * 0.066,
+            }
+        )
+    return lines
+
+
+def write_lines(path: Path, lines: list[dict[str, float]]) -> None:
+    """Write metrics, one JSON object a line."""
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def write_run(directory: Path, **records: Record | None) -> Path:
+    """Write a whole run directory; a record given as None is left out, one given replaces the default."""
+    directory.mkdir(parents=True, exist_ok=True)
+    defaults: dict[str, Record | None] = {
+        "manifest": manifest(),
+        "run": run_record(),
+        "verdict": passing_verdict(),
+        "forecast": forecast(),
+        "calibration": calibration(),
+    }
+    for name, record in {**defaults, **records}.items():
+        if record is not None:
+            write_record(directory / f"{name}.json", record)
+    (directory / "config.yaml").write_text("name: tiny-neox\ntraining:\n  steps: 2500\n", encoding="utf-8")
+    write_lines(directory / "metrics.jsonl", metric_lines())
+    write_lines(directory / "original_metrics.jsonl", metric_lines(seed=3))
+    return directory

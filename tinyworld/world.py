@@ -1,0 +1,82 @@
+"""What is true in the tiny world: entities and their facts, scripts of events, tools for goals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from random import Random
+
+from tinyworld import lexicon
+from tinyworld.draws import Weighted, digest, shuffled
+
+ENTITIES = 500
+ENTITY_RANK_OFFSET = 250.0  # weight of the entity of rank i is 1 / (i + offset): the larger, the flatter
+SCRIPTS = 30
+SCRIPT_LENGTH = 4
+HELD_OUT_CLAUSES = 2  # clauses of each fact that the corpus never uses
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something somebody did to a thing: ``washed the cup``."""
+
+    verb: str
+    noun: str
+
+
+class World:
+    """Everything that the grammar talks about, drawn from one seed.
+
+    Attributes:
+        seed: the seed everything was drawn from.
+        entities: invented names with their frequencies in the corpus.
+        facts: ``(entity, attribute) -> value``; values are balanced within an attribute.
+        held_out_clauses: ``(entity, attribute) -> indices of clauses`` kept for the benchmark.
+        corpus_clauses: ``(entity, attribute) -> the other indices``, used by the corpus.
+        scripts: sequences of ``SCRIPT_LENGTH`` events, always told in the same order.
+        tool_for: goal -> the tool that does it.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        """Build the world of ``seed``; equal seeds give equal worlds on every machine."""
+        self.seed = seed
+        rng = Random(1_000 + seed)
+        names = [first + second for first in lexicon.SYLLABLES for second in lexicon.SYLLABLES if first != second]
+        names = shuffled(rng, names)[:ENTITIES]
+        self.entities = Weighted(names, [1.0 / (rank + ENTITY_RANK_OFFSET) for rank in range(ENTITIES)])
+        self.facts = _draw_facts(rng, names)
+        self.held_out_clauses: dict[tuple[str, str], tuple[int, ...]] = {}
+        self.corpus_clauses: dict[tuple[str, str], tuple[int, ...]] = {}
+        for entity, attribute in self.facts:
+            ranked = sorted(
+                range(len(lexicon.CLAUSES[attribute])), key=lambda clause: digest(entity, attribute, clause)
+            )
+            self.held_out_clauses[entity, attribute] = tuple(ranked[:HELD_OUT_CLAUSES])
+            self.corpus_clauses[entity, attribute] = tuple(sorted(ranked[HELD_OUT_CLAUSES:]))
+        self.scripts = _draw_scripts(rng)
+        tools = shuffled(rng, lexicon.TOOLS)
+        self.tool_for = {goal: tools[i % len(tools)] for i, goal in enumerate(shuffled(rng, lexicon.GOALS))}
+
+
+def _draw_facts(rng: Random, names: list[str]) -> dict[tuple[str, str], str]:
+    """Each entity's value for each attribute; each value is used equally often (±1)."""
+    facts = {}
+    for attribute, values in lexicon.ATTRIBUTES.items():
+        for i, name in enumerate(shuffled(rng, names)):
+            facts[name, attribute] = values[i % len(values)]
+    return facts
+
+
+def _draw_scripts(rng: Random) -> tuple[tuple[Event, ...], ...]:
+    """Scripts without a shared event; no verb twice in a script, each verb about equally often at each position."""
+    nouns = {verb: shuffled(rng, lexicon.NOUNS) for verb in lexicon.EVENT_VERBS}
+    scripts: list[list[Event]] = [[] for _ in range(SCRIPTS)]
+    for _ in range(SCRIPT_LENGTH):
+        uses: Counter[str] = Counter()
+        for script in scripts:
+            told = {event.verb for event in script}
+            unused = [verb for verb in shuffled(rng, lexicon.EVENT_VERBS) if verb not in told]
+            verb = min(unused, key=uses.__getitem__)
+            uses[verb] += 1
+            script.append(Event(verb, nouns[verb].pop()))
+    return tuple(tuple(script) for script in scripts)

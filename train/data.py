@@ -1,0 +1,163 @@
+"""The corpus as rows of token ids on disk, and the order in which training reads them. numpy, no torch.
+
+A row is `sequence_length + 1` ids: whole documents, each closed by end-of-text, padded at the end. Inputs are
+row[:-1] and labels row[1:]; padding is never predicted.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from configs.errors import BadInputError
+from configs.files import atomic_writer, read_record, sha256_of, write_record
+from configs.schema import RunConfig
+from tinyworld.corpus import HELD_OUT_SEED, documents
+from tinyworld.tokenizer import END_OF_TEXT, train_tokenizer
+from tinyworld.world import World
+from train.record import CorpusFacts
+
+Ids = NDArray[np.uint16]
+PAD = np.uint16(0xFFFF)  # marks padding in stored rows; no tokenizer that fits in uint16 here uses it
+TOKENIZER_SAMPLE = 20_000  # documents that a new tokenizer is trained on
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A prepared corpus: memory-mapped rows, the held-out rows, and the facts for the manifest."""
+
+    rows: Ids
+    held_out: Ids
+    facts: CorpusFacts
+
+
+def prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None, say: Callable[[str], None]) -> CorpusFacts:
+    """Generate, tokenise and pack the corpus of `config` into `directory`, unless it is there already.
+
+    Writes tokenizer.json (a copy of `tokenizer_file`, or a new one trained on the corpus), train.npy, held_out.npy,
+    facts.json. Raises BadInputError when the corpus is too small for the run.
+    """
+    key = _key(config, tokenizer_file)
+    if (directory / "facts.json").is_file() and (directory / "key").read_text() == key:
+        facts = read_record(directory / "facts.json", CorpusFacts)
+    else:
+        say(f"generating {config.data.documents:,} documents")
+        facts = _prepare(config, directory, tokenizer_file)
+        with atomic_writer(directory / "key") as stream:
+            stream.write(key)
+    _check_size(config, facts)
+    return facts
+
+
+def open_corpus(directory: Path) -> Corpus:
+    """Memory-map what `prepare` wrote. Every process of the run reads the same pages."""
+    return Corpus(
+        rows=np.load(directory / "train.npy", mmap_mode="r"),
+        held_out=np.load(directory / "held_out.npy", mmap_mode="r"),
+        facts=read_record(directory / "facts.json", CorpusFacts),
+    )
+
+
+def row_order(n_rows: int, seed: int) -> NDArray[np.int64]:
+    """The order in which rows are trained on: a permutation fixed by the seed alone, whatever the number of ranks."""
+    return np.random.default_rng(seed).permutation(n_rows)
+
+
+def batch_rows(order: NDArray[np.int64], step: int, global_batch_rows: int) -> NDArray[np.int64]:
+    """Row numbers of optimizer step `step` (0-based), for all ranks and micro-batches together."""
+    return order[step * global_batch_rows : (step + 1) * global_batch_rows]
+
+
+def inputs_and_labels(rows: Ids) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(n, length + 1) stored rows → (n, length) inputs and labels; padding is input 0 and label -100."""
+    ids = rows.astype(np.int64)
+    padding = ids == PAD
+    ids[padding] = 0
+    labels = ids[:, 1:].copy()
+    labels[padding[:, 1:]] = -100
+    return ids[:, :-1], labels
+
+
+def pack(encoded: Iterable[list[int]], width: int, end_of_text: int) -> Iterator[Ids]:
+    """Whole documents one after the other into rows of `width` ids, each closed by `end_of_text`, padded with PAD.
+
+    A document that is longer than a row fills rows of its own, cut where it must be.
+    """
+    row: list[int] = []
+    for ids in encoded:
+        document = [*ids, end_of_text]
+        if row and len(row) + len(document) > width:
+            yield _padded(row, width)
+            row = []
+        row += document
+        while len(row) >= width:
+            yield _padded(row[:width], width)
+            row = row[width:]
+    if row:
+        yield _padded(row, width)
+
+
+def _padded(row: list[int], width: int) -> Ids:
+    out = np.full(width, PAD, dtype=np.uint16)
+    out[: len(row)] = row
+    return out
+
+
+def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) -> CorpusFacts:
+    data, width = config.data, config.train.sequence_length + 1
+    world = World(data.world_seed)
+    texts = list(documents(data.documents_seed, data.documents, world))
+    if tokenizer_file is not None:
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    else:
+        tokenizer = train_tokenizer(texts[:TOKENIZER_SAMPLE], data.vocab_size)
+    with atomic_writer(directory / "tokenizer.json") as stream:
+        stream.write(tokenizer.to_str(pretty=True))
+    if tokenizer.get_vocab_size() >= PAD or tokenizer.token_to_id(END_OF_TEXT) is None:
+        raise BadInputError(f"tokenizer: needs fewer than {PAD} tokens and {END_OF_TEXT} among them")
+    train = _rows(tokenizer, texts, width)
+    held_out = _rows(tokenizer, documents(HELD_OUT_SEED, data.held_out_documents, world), width)
+    for name, rows in (("train.npy", train), ("held_out.npy", held_out)):
+        with atomic_writer(directory / name, "wb") as stream:
+            np.save(stream, rows)
+    facts = CorpusFacts(
+        source=f"{data.source}, world {data.world_seed}, documents {data.documents_seed}",
+        sha256=hashlib.sha256(train.tobytes()).hexdigest(),
+        documents=data.documents,
+        rows=len(train),
+        sequence_length=config.train.sequence_length,
+        tokens=int(np.count_nonzero(train[:, 1:] != PAD)),
+        positions=train[:, 1:].size,
+        held_out_tokens=int(np.count_nonzero(held_out[:, 1:] != PAD)),
+        held_out_sha256=hashlib.sha256(held_out.tobytes()).hexdigest(),
+    )
+    write_record(directory / "facts.json", facts)
+    return facts
+
+
+def _rows(tokenizer: Tokenizer, texts: Iterable[str], width: int) -> Ids:
+    end_of_text = tokenizer.token_to_id(END_OF_TEXT)
+    encoded = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    return np.stack(list(pack((e.ids for e in encoded), width, end_of_text)))
+
+
+def _key(config: RunConfig, tokenizer_file: Path | None) -> str:
+    """Changes when anything changes that the prepared files depend on."""
+    tokenizer = sha256_of(tokenizer_file) if tokenizer_file else "new"
+    return json.dumps([config.data.model_dump(mode="json"), config.train.sequence_length, tokenizer])
+
+
+def _check_size(config: RunConfig, facts: CorpusFacts) -> None:
+    """One pass over the data at most: more epochs than asked for would be silent repetition."""
+    needed = config.train.steps * config.train.global_batch_rows
+    if needed > facts.rows:
+        enough = -(-facts.documents * needed // facts.rows)
+        raise BadInputError(
+            f"data.documents: {facts.documents:,} documents make {facts.rows:,} rows, but train.steps × batch needs "
+            f"{needed:,}; set data.documents to about {round(enough * 1.01, -2):,.0f} or lower train.steps"
+        )

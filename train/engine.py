@@ -1,0 +1,138 @@
+"""DeepSpeed, and nothing else: the only module that imports it.
+
+`start` turns a plain model into an engine; `save`, `load` and `gather` hide where DeepSpeed keeps what.
+"""
+
+import os
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else it looks for accelerators that only a build would have
+
+import deepspeed
+import deepspeed.ops
+from transformers import PreTrainedModel
+
+from configs.schema import TrainConfig
+from train.families import Family
+from train.model import decay_groups
+
+TIMEOUT = timedelta(minutes=10)
+
+
+def initialise(device: torch.device) -> None:
+    """Join the process group that torchrun's environment describes: NCCL on CUDA, gloo on a CPU."""
+    # DeepSpeed would compile a shared-memory extension at the first start, print to stdout on each rank, and hang
+    # on a stale build lock. gloo does the work.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    deepspeed.init_distributed(dist_backend=backend, timeout=TIMEOUT, verbose=False)
+
+
+def start(model: PreTrainedModel, family: Family, train: TrainConfig, precision: str) -> Any:
+    """Wrap the model: tensor-parallel split, ZeRO, AdamW, clipping. Returns the DeepSpeed engine."""
+    optimizer = torch.optim.AdamW(
+        decay_groups(model, train.optimizer.weight_decay),
+        lr=train.optimizer.learning_rate,
+        betas=train.optimizer.betas,
+        eps=train.optimizer.eps,
+        fused=True,
+    )
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=_settings(family, train, precision))
+    if train.tensor_parallel_size > 1 and family.after_split:
+        family.after_split(engine.module)
+    return engine
+
+
+def _settings(family: Family, train: TrainConfig, precision: str) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": train.micro_batch_size,
+        "gradient_accumulation_steps": train.gradient_accumulation_steps,
+        "train_batch_size": train.global_batch_rows,
+        "gradient_clipping": train.optimizer.gradient_clipping,
+        "zero_optimization": {"stage": train.zero_stage},
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 2**31,
+        "wall_clock_breakdown": False,
+    }
+    if precision != "fp32":
+        settings[precision] = {"enabled": True}
+    if train.tensor_parallel_size > 1:
+        specs = [{"patterns": list(family.column), "partition_type": "column"}]
+        specs += [{"patterns": list(family.row), "partition_type": "row"}]
+        if family.fused_qkv:
+            fused = {"patterns": [family.fused_qkv], "partition_type": "column", "shape": [3, -1], "partition_dim": 0}
+            specs.insert(0, fused)
+        settings["tensor_parallel"] = {
+            "autotp_size": train.tensor_parallel_size,
+            "partition_config": {"use_default_specs": False, "layer_specs": specs},
+        }
+    return settings
+
+
+def gradient_norm(engine: Any) -> float | None:
+    """Global norm of the last step's gradients before clipping; None where DeepSpeed does not compute it."""
+    norm = engine.get_global_grad_norm()
+    return None if norm is None else float(norm)
+
+
+def save(engine: Any, directory: Path, tag: str, state: dict[str, Any]) -> None:
+    """Write one checkpoint as `directory`/`tag`: model, optimizer, loss scale, each rank's random state, `state`.
+
+    Collective. It appears under its name only when every rank has written its part, so a kill in the middle leaves
+    the one before it as the newest.
+    """
+    partial = directory / ".partial"
+    if dist.get_rank() == 0 and partial.exists():
+        shutil.rmtree(partial)
+    dist.barrier()
+    engine.save_checkpoint(str(partial), tag=tag, client_state=state, save_latest=False)
+    torch.save(_random_state(), partial / tag / f"random-{dist.get_rank()}.pt")
+    dist.barrier()
+    if dist.get_rank() == 0:
+        for path in (partial / tag).iterdir():
+            _fsync(path)
+        shutil.rmtree(directory / tag, ignore_errors=True)
+        (partial / tag).rename(directory / tag)
+        _fsync(directory)
+    dist.barrier()
+
+
+def load(engine: Any, directory: Path, tag: str) -> dict[str, Any]:
+    """Load what `save` wrote at the same layout and return its `state`. Collective."""
+    path, state = engine.load_checkpoint(str(directory), tag=tag)
+    if path is None:
+        raise RuntimeError(f"DeepSpeed found no checkpoint at {directory / tag}")
+    random = torch.load(directory / tag / f"random-{dist.get_rank()}.pt", weights_only=True)
+    torch.set_rng_state(random["cpu"])
+    if random["cuda"] is not None:
+        torch.cuda.set_rng_state(random["cuda"])
+    return dict(state)
+
+
+def gather(engine: Any) -> dict[str, torch.Tensor] | None:
+    """Full, unsplit weights under the module's own names, on rank 0; None elsewhere. Collective."""
+    if engine.zero_optimization_stage() == 3 or engine.autotp_size() > 1:
+        # private, and the one call that undoes both the ZeRO-3 and the tensor-parallel split; dtype stays
+        state = engine._consolidated_16bit_state_dict()
+    else:
+        state = engine.module.state_dict()
+    return {name: tensor.detach().cpu() for name, tensor in state.items()} if dist.get_rank() == 0 else None
+
+
+def _random_state() -> dict[str, torch.Tensor | None]:
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None}
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

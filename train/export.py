@@ -1,0 +1,112 @@
+"""From the engine to a Hugging Face directory that anyone can load, and proof that it is the same model."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerFast
+
+from configs.errors import WorkFailedError
+from configs.schema import RunConfig
+from train import engine as deepspeed_engine
+from train.data import Corpus, inputs_and_labels
+from train.families import Family
+from train.model import to_checkpoint_names
+
+MAX_LOGIT_DIFFERENCE = 1e-5  # fp32, largest absolute difference between the engine's logits and the reloaded model's
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+
+
+def export(
+    engine: Any, family: Family, hf_config: PretrainedConfig, config: RunConfig, data_dir: Path, directory: Path
+) -> None:
+    """Write config, weights (safetensors), tokenizer and model card to `directory`, all or nothing. Collective."""
+    state = deepspeed_engine.gather(engine)
+    if dist.get_rank() == 0:
+        assert state is not None
+        partial = directory.with_name(f".{directory.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            _write(to_checkpoint_names(family, state), hf_config, config, data_dir, partial)
+        except OSError as error:
+            raise WorkFailedError(f"cannot write {directory}: {error}") from error
+        shutil.rmtree(directory, ignore_errors=True)
+        partial.rename(directory)
+    dist.barrier()
+
+
+def logit_difference(
+    engine: Any, directory: Path, corpus: Corpus, precision: str, device: torch.device
+) -> float | None:
+    """Largest absolute difference of logits, engine against reloaded `directory`, on held-out rows. Collective.
+
+    Raises WorkFailedError when it is above 1e-5 in fp32. In half precision it is only reported: there the two
+    differ by rounding inside the forward pass.
+    """
+    inputs = torch.from_numpy(inputs_and_labels(corpus.held_out[:8])[0]).to(device)
+    engine.eval()
+    with torch.no_grad():
+        logits = engine(input_ids=inputs).logits.float()
+    engine.train()
+    difference = None
+    if dist.get_rank() == 0:
+        reloaded = AutoModelForCausalLM.from_pretrained(directory, dtype=next(engine.module.parameters()).dtype)
+        with torch.no_grad():
+            again = reloaded.to(device).eval()(input_ids=inputs).logits.float()
+        difference = float((logits - again).abs().max())
+        if precision == "fp32" and difference > MAX_LOGIT_DIFFERENCE:
+            raise WorkFailedError(f"{directory}: the exported model's logits differ from the engine's by {difference:.1e}")
+    dist.barrier()
+    return difference
+
+
+def _write(
+    state: dict[str, torch.Tensor], hf_config: PretrainedConfig, config: RunConfig, data_dir: Path, directory: Path
+) -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(hf_config)
+    model.load_state_dict(state, strict=True, assign=True)
+    model.tie_weights()
+    model.save_pretrained(directory)
+    _write_tokenizer(config, hf_config, data_dir, directory)
+    (directory / "README.md").write_text(_model_card(config), encoding="utf-8")
+    for path in directory.iterdir():
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def _write_tokenizer(config: RunConfig, hf_config: PretrainedConfig, data_dir: Path, directory: Path) -> None:
+    """The reference's own tokenizer files; for a model without a reference, those of the corpus's tokenizer."""
+    if config.reference is not None and Path(config.reference).is_dir():
+        for name in TOKENIZER_FILES:
+            if (Path(config.reference) / name).is_file():
+                shutil.copyfile(Path(config.reference) / name, directory / name)
+        return
+    end = "<|endoftext|>"
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(data_dir / "tokenizer.json"),
+        bos_token=end,
+        eos_token=end,
+        pad_token=end,
+        model_max_length=getattr(hf_config, "max_position_embeddings", config.train.sequence_length),
+    )
+    tokenizer.save_pretrained(directory)
+
+
+def _model_card(config: RunConfig) -> str:
+    train = config.train
+    what = f"a replica of `{Path(config.reference).name}`" if config.reference else "a model of its own architecture"
+    tokens = train.steps * train.global_batch_rows * train.sequence_length
+    return f"""---
+library_name: transformers
+license: apache-2.0
+---
+# {config.name}
+
+Trained from random initialisation by replibench: {what}, seed {train.seed}, {train.steps:,} steps,
+{tokens:,} tokens of `{config.data.source}` (generated text; the model knows nothing of the world).
+The run's manifest.json says what code, data and machine it came from.
+"""

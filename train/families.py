@@ -1,0 +1,68 @@
+"""What differs between model families: one small entry each. Everything else in this room is the same for all.
+
+No torch at import: the launcher asks here whether a family is known before any process starts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from configs.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one transformers architecture is trained here.
+
+    `column` and `row` are the tensor-parallel plan: regular expressions of parameter names whose weight is split by
+    output (column) or by input (row). DeepSpeed is never left to guess: without a plan it refuses GPT-2, and
+    transformers' own plan for some families is silently wrong.
+    """
+
+    heads_key: str
+    d_model_key: str
+    context_key: str
+    dropout_keys: tuple[str, ...]
+    column: tuple[str, ...]
+    row: tuple[str, ...]
+    fused_qkv: str | None = None  # a column pattern whose output is q, k and v one after the other: split each
+    conv1d: bool = False  # the family stores weights transposed (Conv1D); trained as Linear, exported as Conv1D
+    after_split: Callable[[Any], None] | None = None  # repairs sizes that modules remember, once per model
+
+
+def _gpt2_after_split(model: Any) -> None:
+    # GPT2Attention cuts the fused q, k, v by `split_size`; DeepSpeed adapts `embed_dim` alone.
+    for block in model.transformer.h:
+        block.attn.split_size = block.attn.embed_dim
+
+
+FAMILIES: dict[str, Family] = {
+    "gpt2": Family(
+        heads_key="n_head",
+        d_model_key="n_embd",
+        context_key="n_positions",
+        dropout_keys=("attn_pdrop", "embd_pdrop", "resid_pdrop"),
+        column=(r".*\.mlp\.c_fc\.weight$",),
+        row=(r".*\.attn\.c_proj\.weight$", r".*\.mlp\.c_proj\.weight$"),
+        fused_qkv=r".*\.attn\.c_attn\.weight$",
+        conv1d=True,
+        after_split=_gpt2_after_split,
+    ),
+    "gpt_neox": Family(
+        heads_key="num_attention_heads",
+        d_model_key="hidden_size",
+        context_key="max_position_embeddings",
+        dropout_keys=("attention_dropout", "hidden_dropout"),
+        # q, k and v of one head lie together here, so a plain split by output keeps heads whole.
+        column=(r".*\.attention\.query_key_value\.weight$", r".*\.mlp\.dense_h_to_4h\.weight$"),
+        row=(r".*\.attention\.dense\.weight$", r".*\.mlp\.dense_4h_to_h\.weight$"),
+    ),
+}
+
+
+def family_of(config: dict[str, Any], where: str) -> Family:
+    """The entry for a config.json's model_type. Raises BadInputError naming `where` and the families there are."""
+    model_type = config.get("model_type")
+    if model_type not in FAMILIES:
+        raise BadInputError(f"{where}: model_type {model_type!r} cannot be trained here; known: {', '.join(FAMILIES)}")
+    return FAMILIES[model_type]

@@ -1,0 +1,136 @@
+"""Start a prepared run on this machine through torchrun, show its progress, end it cleanly, find the first error."""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from configs.errors import BadInputError, WorkFailedError
+from configs.schema import TrainConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+STOP_PATIENCE_S = 45  # after a stop request: a step, a checkpoint; then the processes are killed
+
+
+class InterruptedRunError(Exception):
+    """The user stopped the run; a checkpoint is written and the same command goes on from it."""
+
+
+def launch(run_dir: Path, train: TrainConfig, on_progress: Callable[[dict[str, Any]], None]) -> None:
+    """Run train/worker.py on this machine until it ends. Calls `on_progress` with each new line of metrics.jsonl.
+
+    Raises BadInputError or WorkFailedError with the first real error of any rank, InterruptedRunError after Ctrl-C or
+    SIGTERM once the checkpoint is written.
+    """
+    logs = run_dir / "logs"
+    logs.mkdir(exist_ok=True)
+    for old in logs.glob("failure-*.json"):
+        old.unlink()
+    with (logs / "torchrun.log").open("a") as log:
+        process = subprocess.Popen(
+            _command(run_dir, train),
+            env=worker_environment(train.threads_per_process),
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches us alone; we ask the workers for a checkpoint
+            preexec_fn=_die_with_parent,
+        )
+        stopped = _watch(process, run_dir / "metrics.jsonl", on_progress)
+    if process.returncode == 0 and not stopped:
+        return
+    _raise_first_error(logs, process.returncode, stopped)
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """The environment of every process we start: our rooms first, never the user's working directory."""
+    env = dict(os.environ)
+    inherited = [p for p in env.get("PYTHONPATH", "").split(os.pathsep) if p]
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *inherited])
+    env["PYTHONSAFEPATH"] = "1"  # a train.py or configs/ beside the user is theirs
+    env["PYTHONUNBUFFERED"] = "1"
+    env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(threads)
+    env["TOKENIZERS_PARALLELISM"] = "false"
+    return env
+
+
+def _command(run_dir: Path, train: TrainConfig) -> list[str]:
+    return [
+        *(sys.executable, "-m", "torch.distributed.run"),
+        # port 0: a fresh rendezvous port for each run
+        *("--nnodes=1", f"--nproc-per-node={train.world_size}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
+        "--local-addr=127.0.0.1",
+        *("--log-dir", str(run_dir / "logs"), "--redirects=3"),
+        *(str(ROOT / "train" / "worker.py"), str(run_dir.resolve())),
+    ]
+
+
+def _die_with_parent() -> None:
+    """If we are killed -9, torchrun gets SIGTERM and ends its workers, which write a checkpoint (Linux only)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def _watch(process: subprocess.Popen[bytes], metrics: Path, on_progress: Callable[[dict[str, Any]], None]) -> bool:
+    """Wait for the end, passing on progress. Returns whether the user asked to stop."""
+    stopped, position = False, 0
+    deadline = float("inf")
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        while process.poll() is None:
+            try:
+                time.sleep(0.2)
+                position = _pass_on(metrics, position, on_progress)
+            except KeyboardInterrupt:
+                if stopped:
+                    deadline = 0  # asked twice
+                else:
+                    stopped, deadline = True, time.monotonic() + STOP_PATIENCE_S
+                    process.terminate()
+            if time.monotonic() > deadline:
+                os.killpg(process.pid, signal.SIGKILL)
+        _pass_on(metrics, position, on_progress)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    return stopped
+
+
+def _pass_on(metrics: Path, position: int, on_progress: Callable[[dict[str, Any]], None]) -> int:
+    """Read whole new lines from `position`; a file that became shorter (a resume cut it) is read from its start."""
+    if not metrics.is_file():
+        return 0
+    if metrics.stat().st_size < position:
+        position = 0
+    with metrics.open("rb") as stream:
+        stream.seek(position)
+        for line in stream:
+            if not line.endswith(b"\n"):
+                break
+            position += len(line)
+            on_progress(json.loads(line))
+    return position
+
+
+def _raise_first_error(logs: Path, code: int, stopped: bool) -> None:
+    failures = sorted((json.loads(path.read_text()) for path in logs.glob("failure-*.json")), key=lambda f: f["time"])
+    if failures:
+        first = failures[0]
+        where = f"rank {first['rank']}: " if len(failures) > 1 or first["kind"] != "bad_input" else ""
+        if first["kind"] == "bad_input":
+            raise BadInputError(first["message"])
+        raise WorkFailedError(f"training failed: {where}{first['message']} (traceback: {logs}/failure-{first['rank']}.json)")
+    if stopped:
+        raise InterruptedRunError
+    raise WorkFailedError(
+        f"training failed without a word (torchrun exit {code}; a worker may have been killed, for instance for "
+        f"memory); see {logs}/torchrun.log"
+    )

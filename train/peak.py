@@ -1,0 +1,32 @@
+"""The denominator of MFU: the accelerator's row in the table, or on a CPU a measurement."""
+
+import warnings
+
+import torch
+import torch.distributed as dist
+
+from accounting.accelerators import match_device_name
+from configs.presets import accelerators
+from train.meters import matmul_flop_per_s
+from train.record import Peak
+
+
+def find_peak(device: torch.device, precision: str, threads: int) -> Peak | None:
+    """Peak of all devices of the run, FLOP/s, with its source; None and a warning for an unknown accelerator.
+
+    Collective. On a CPU all processes measure at the same time, since they share memory bandwidth and clock.
+    """
+    world = dist.get_world_size()
+    if device.type == "cpu":
+        dist.barrier()
+        rate = torch.tensor([matmul_flop_per_s()], dtype=torch.float64)
+        dist.all_reduce(rate)
+        label = f"measured: best fp32 matmul, {world} process(es) × {threads} thread(s), summed"
+        return Peak(flop_per_s=float(rate[0]), source=label)
+    name = torch.cuda.get_device_name(device)
+    row = match_device_name(name, accelerators())
+    peak = row.peak(precision) if row else None
+    if row is None or peak is None:
+        warnings.warn(f"no dense {precision} peak is known for {name!r}: no MFU is reported", stacklevel=2)
+        return None
+    return Peak(flop_per_s=peak * world, source=f"{row.name}, dense {precision}, × {world} ({row.source})")

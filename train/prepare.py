@@ -1,0 +1,172 @@
+"""Everything a run needs before its first process starts, checked and written into the run directory."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from configs.errors import BadInputError
+from configs.files import read_record, sha256_of_json, write_record, write_text
+from configs.loader import first_difference, load_config, write_config
+from configs.schema import RunConfig
+from train.data import prepare as prepare_corpus
+from train.families import Family, family_of
+from train.record import Identity, Manifest
+from train.reference import Reference, compare_configs, compare_shapes, load_reference, weight_shapes
+
+# What the trained weights depend on. The other sections may change between stages of one run.
+TRAINING_SECTIONS = ("reference", "revision", "architecture", "data", "train")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) -> Manifest:
+    """Check the whole input, then write config.yaml, model.json, data/ and manifest.json.
+
+    Idempotent: a run directory of the same configuration is left as it is. Raises BadInputError (one line) before
+    anything is written, if anything is wrong; also when the directory holds another run.
+    """
+    _check_directory(config, run_dir)
+    reference = load_reference(config.reference, config.revision) if config.reference else None
+    family = family_of(_requested(config, reference), "reference" if reference else "architecture")
+    architecture, identity = _architecture(config, reference)
+    _check_layout(config, family, architecture)
+    _check_free_space(run_dir)
+    corpus = prepare_corpus(
+        config, run_dir / "data", reference.directory / "tokenizer.json" if reference else None, say
+    )
+    tokenizer = json.loads((run_dir / "data" / "tokenizer.json").read_text(encoding="utf-8"))
+    _check_vocabulary(architecture, tokenizer)
+    write_text(run_dir / "model.json", json.dumps(architecture, indent=2, sort_keys=True) + "\n")
+    if reference:
+        write_text(run_dir / "reference.path", str(reference.directory))
+    if (run_dir / "manifest.json").is_file():
+        write_config(run_dir / "config.yaml", config)
+        return read_record(run_dir / "manifest.json", Manifest)
+    manifest = Manifest(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        name=config.name,
+        code=code_version(),
+        versions=library_versions(),
+        machine=machine(),
+        seeds={"train": config.train.seed, "world": config.data.world_seed, "documents": config.data.documents_seed},
+        config_sha256=sha256_of_json(config.model_dump(mode="json")),
+        tokenizer_sha256=sha256_of_json(tokenizer),
+        corpus=corpus,
+        reference=reference.facts if reference else None,
+        identity=identity,
+    )
+    write_record(run_dir / "manifest.json", manifest)
+    write_config(run_dir / "config.yaml", config)  # last: a directory with a config is a prepared run
+    (run_dir / "logs").mkdir(exist_ok=True)
+    return manifest
+
+
+def _check_directory(config: RunConfig, run_dir: Path) -> None:
+    stored = run_dir / "config.yaml"
+    if not stored.is_file():
+        foreign = run_dir.is_dir() and not (run_dir / "data").is_dir() and any(run_dir.iterdir())
+        if foreign:
+            raise BadInputError(f"--run-dir {run_dir}: has files in it and is no run directory; name an empty one")
+        return
+    difference = first_difference(load_config(stored), config, TRAINING_SECTIONS)
+    if difference:
+        raise BadInputError(
+            f"--run-dir {run_dir}: holds a run of another config ({difference}); name another directory or delete it"
+        )
+
+
+def _requested(config: RunConfig, reference: Reference | None) -> dict[str, Any]:
+    return {**(reference.config if reference else {}), **config.architecture}
+
+
+def _architecture(config: RunConfig, reference: Reference | None) -> tuple[dict[str, Any], Identity | None]:
+    """The replica's complete config.json, and whether it is the reference's, by config and by parameter shapes."""
+    from train.model import full_config, parameter_shapes
+
+    replica = full_config(_requested(config, reference), "architecture" if config.architecture else "reference")
+    if reference is None:
+        return replica.to_dict(), None
+    original = full_config(reference.config, "reference")
+    by_config = compare_configs(original.to_dict(), replica.to_dict())
+    if not by_config.identical:
+        return replica.to_dict(), by_config
+    by_shape = compare_shapes(weight_shapes(reference.directory), parameter_shapes(replica))
+    if not by_shape.identical:
+        first = by_shape.differences[0]
+        raise BadInputError(
+            f"reference: {reference.directory}: its weights are not of its config.json's architecture "
+            f"({first.field}: {first.reference} in the weights, {first.replica} by the config)"
+        )
+    return replica.to_dict(), by_shape
+
+
+def _check_layout(config: RunConfig, family: Family, architecture: dict[str, Any]) -> None:
+    train = config.train
+    heads, context = architecture[family.heads_key], architecture[family.context_key]
+    if heads % train.tensor_parallel_size:
+        valid = [n for n in range(1, heads + 1) if heads % n == 0]
+        raise BadInputError(
+            f"train.tensor_parallel_size: {train.tensor_parallel_size} does not divide the {heads} attention heads; "
+            f"valid: {', '.join(map(str, valid))}"
+        )
+    if train.sequence_length > context:
+        raise BadInputError(f"train.sequence_length: {train.sequence_length} is beyond the model's context of {context}")
+
+
+def _check_vocabulary(architecture: dict[str, Any], tokenizer: dict[str, Any]) -> None:
+    largest = max(tokenizer["model"]["vocab"].values(), default=-1)
+    largest = max([largest, *(token["id"] for token in tokenizer.get("added_tokens", []))])
+    if largest >= architecture["vocab_size"]:
+        raise BadInputError(
+            f"architecture.vocab_size: {architecture['vocab_size']} is too small for the tokenizer's {largest + 1} tokens"
+        )
+
+
+def _check_free_space(run_dir: Path) -> None:
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if not os.access(run_dir, os.W_OK):
+        raise BadInputError(f"--run-dir {run_dir}: cannot be written to")
+
+
+def code_version() -> dict[str, Any]:
+    """Version, commit and whether the checkout has uncommitted changes; nulls outside git."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    status = git("status", "--porcelain")
+    return {
+        "version": metadata.version("replibench"),
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": None if status is None else bool(status),
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """The versions that numbers depend on."""
+    names = ("torch", "deepspeed", "transformers", "tokenizers", "lm_eval", "datasets", "numpy", "scipy")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def machine() -> dict[str, Any]:
+    """What the run was prepared on; the devices that trained stand in run.json."""
+    import psutil
+
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+    }
+
+

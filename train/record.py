@@ -1,0 +1,124 @@
+"""What training leaves behind for the other rooms: the manifest (provenance) and the run record (measurements).
+
+Plain data, no torch: `report`, `extrapolate` and `eval` read these files on any machine.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from accounting.architecture import Architecture
+from accounting.flops import FlopLedger
+from configs.files import Record
+
+
+class Difference(Record):
+    """One field in which the replica's architecture is not the reference's."""
+
+    field: str
+    reference: Any
+    replica: Any
+
+
+class Identity(Record):
+    """Is the replica's architecture the reference's? Config keys that matter, and every parameter's name and shape."""
+
+    identical: bool
+    differences: tuple[Difference, ...] = ()
+
+
+class ReferenceFacts(Record):
+    """The original, pinned: where it was read from and the sha256 of what was read."""
+
+    source: str
+    revision: str | None = None
+    sha256: dict[str, str] = Field(description="file name → hex sha256: config.json, tokenizer.json, model.safetensors")
+
+
+class CorpusFacts(Record):
+    """What was trained on. `tokens` counts positions that are predicted, `positions` adds the padding."""
+
+    source: str
+    sha256: str = Field(description="of the token ids in their stored order")
+    documents: int
+    rows: int
+    sequence_length: int
+    tokens: int
+    positions: int
+    held_out_tokens: int
+    held_out_sha256: str
+
+
+class Manifest(Record):
+    """manifest.json: all that is needed to say where a result came from."""
+
+    schema_: Literal["replibench.manifest/1"] = Field("replibench.manifest/1", alias="schema")
+    created: str = Field(description="UTC, ISO 8601")
+    name: str
+    code: dict[str, Any] = Field(description="version, commit (or null outside git), dirty")
+    versions: dict[str, str] = Field(description="Python and the libraries that numbers depend on")
+    machine: dict[str, Any] = Field(description="processor, cores, memory_bytes, accelerators")
+    seeds: dict[str, int]
+    config_sha256: str
+    tokenizer_sha256: str
+    corpus: CorpusFacts
+    reference: ReferenceFacts | None = None
+    identity: Identity | None = None
+
+
+class StepTime(Record):
+    """Seconds spent by rank 0, by phase. The phases do not overlap; the rest of the wall-clock is `other_s`."""
+
+    start_up_s: float
+    data_s: float
+    forward_backward_s: float
+    optimizer_s: float
+    checkpoint_s: float
+    evaluation_s: float
+    other_s: float
+
+
+class Peak(Record):
+    """The denominator of MFU: all devices of the run together, and how it is known."""
+
+    flop_per_s: float
+    source: str = Field(description="'measured matmul, …' on a CPU, or the accelerator's row and dtype")
+
+
+class HeldOutLoss(Record):
+    """Mean cross-entropy in nats per token on the held-out documents."""
+
+    replica: float
+    original: float | None = None
+    tokens: int
+
+
+class RunRecord(Record):
+    """run.json: what the run took and what it reached."""
+
+    schema_: Literal["replibench.run/1"] = Field("replibench.run/1", alias="schema")
+    name: str
+    finished: bool
+    steps: int
+    tokens: int = Field(description="positions processed: steps × rows per step × sequence length; what FLOPs count")
+    predicted_tokens: int = Field(description="`tokens` less padding")
+    loss: float = Field(description="mean training loss of the last logged interval, nats per token")
+    held_out_loss: HeldOutLoss | None = None
+    architecture: Architecture
+    flops: FlopLedger
+    device_type: Literal["cpu", "cuda"]
+    device_name: str
+    n_devices: int
+    data_parallel_size: int
+    tensor_parallel_size: int
+    zero_stage: int
+    precision: str
+    wall_clock_s: float = Field(description="over all attempts, start-up included, lost work included")
+    time: StepTime
+    step_time_median_s: float = Field(description="first steps excluded")
+    tokens_per_s: float = Field(description="at the median step time")
+    peak: Peak | None = Field(description="None: an accelerator that the table does not know; then no MFU")
+    mfu: float | None = Field(description="model FLOPs (full attention) at the median step time over the peak")
+    peak_memory_bytes: int | None = Field(description="of the fullest device; on a CPU the largest resident set")
+    restarts: int
+    lost_steps: int = Field(description="steps done again after restarts")

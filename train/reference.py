@@ -1,0 +1,116 @@
+"""The original: where it lies, what it is to the byte, and whether a replica has its architecture. No torch."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.errors import BadInputError, WorkFailedError
+from configs.files import sha256_of
+from train.record import Difference, Identity, ReferenceFacts
+
+# Keys of config.json that say nothing about the architecture: bookkeeping, serving defaults, and dropout, which
+# belongs to the training recipe.
+NOT_ARCHITECTURE = frozenset(
+    {
+        *("_name_or_path", "architectures", "transformers_version", "torch_dtype", "dtype", "use_cache", "id2label"),
+        *("label2id", "task_specific_params", "output_attentions", "output_hidden_states", "return_dict"),
+        *("problem_type", "chunk_size_feed_forward", "bos_token_id", "eos_token_id", "pad_token_id", "gradient_checkpointing"),
+        *("attn_pdrop", "embd_pdrop", "resid_pdrop", "attention_dropout", "hidden_dropout", "classifier_dropout"),
+        *("summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj"),
+        *("initializer_range", "is_encoder_decoder", "is_decoder", "add_cross_attention", "cross_attention_hidden_size"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference on disk: a Hugging Face directory with config.json, a tokenizer and safetensors weights."""
+
+    directory: Path
+    config: dict[str, Any]
+    facts: ReferenceFacts
+
+
+def load_reference(source: str, revision: str | None = None) -> Reference:
+    """Find a local directory or fetch a hub id, check that it is whole, and pin it by sha256.
+
+    Raises BadInputError when something is missing, WorkFailedError when the hub cannot be reached.
+    """
+    directory = Path(source)
+    if not directory.is_dir():
+        if source.startswith(("/", ".", "~")) or source.count("/") != 1:
+            raise BadInputError(f"reference: {source}: no such directory")
+        directory = _fetch(source, revision)
+    config = read_config(directory)
+    weights = sorted(directory.glob("*.safetensors"))
+    if not weights:
+        raise BadInputError(f"reference: {directory}: no weights (*.safetensors) in it")
+    if not (directory / "tokenizer.json").is_file():
+        raise BadInputError(f"reference: {directory}: no tokenizer.json in it")
+    files = [directory / "config.json", directory / "tokenizer.json", *weights]
+    facts = ReferenceFacts(source=source, revision=revision, sha256={file.name: sha256_of(file) for file in files})
+    return Reference(directory, config, facts)
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """A directory's config.json. Raises BadInputError when it is missing or not JSON."""
+    path = directory / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInputError(f"reference: {directory}: no config.json in it") from None
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"reference: {path}: cannot be read: {error}") from None
+    if not isinstance(config, dict):
+        raise BadInputError(f"reference: {path}: not a mapping")
+    return config
+
+
+def compare_configs(reference: dict[str, Any], replica: dict[str, Any]) -> Identity:
+    """Field by field: which keys that make the architecture differ. Both are full configs with defaults filled in."""
+    keys = sorted((reference.keys() | replica.keys()) - NOT_ARCHITECTURE)
+    differences = tuple(
+        Difference(field=key, reference=reference.get(key), replica=replica.get(key))
+        for key in keys
+        if reference.get(key) != replica.get(key)
+    )
+    return Identity(identical=not differences, differences=differences)
+
+
+def compare_shapes(reference: dict[str, list[int]], replica: dict[str, list[int]]) -> Identity:
+    """Parameter by parameter: which names or shapes of the reference's weights the replica does not have."""
+    differences = tuple(
+        Difference(field=f"parameter {name}", reference=reference.get(name), replica=replica.get(name))
+        for name in sorted(reference.keys() | replica.keys())
+        if reference.get(name) != replica.get(name)
+    )
+    return Identity(identical=not differences, differences=differences)
+
+
+def weight_shapes(directory: Path) -> dict[str, list[int]]:
+    """Name → shape of every tensor in a directory's safetensors, read from the headers alone."""
+    from safetensors import safe_open
+
+    shapes: dict[str, list[int]] = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy") as tensors:
+                shapes.update({name: list(tensors.get_slice(name).get_shape()) for name in tensors.keys()})  # noqa: SIM118
+        except Exception as error:  # safetensors raises its own type for a damaged header
+            raise BadInputError(f"reference: {path}: not a safetensors file: {error}") from None
+    return shapes
+
+
+def _fetch(source: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        wanted = ["*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json", "vocab.json", "merges.txt"]
+        return Path(snapshot_download(source, revision=revision, allow_patterns=wanted))
+    except Exception as error:  # the hub client has a dozen types for unreachable, private, renamed and unknown
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WorkFailedError(
+            f"reference: {source}: is no directory, and could not be had from the hub ({first_line}); "
+            "give a local directory where there is no network"
+        ) from None

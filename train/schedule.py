@@ -1,0 +1,26 @@
+"""The learning rate as a pure function of the step, so that a resume has nothing to restore."""
+
+import math
+
+from configs.schema import ScheduleConfig
+
+
+def warmup_steps(schedule: ScheduleConfig, steps: int) -> int:
+    """Whole steps of linear warm-up."""
+    return round(schedule.warmup_fraction * steps)
+
+
+def learning_rate_factor(schedule: ScheduleConfig, step: int, steps: int) -> float:
+    """Share of the peak learning rate for update number `step` (0-based) of `steps`.
+
+    Warm-up rises linearly to the peak on its last step; the decay would reach `final_fraction` one update after the
+    last, so that no update is made at a learning rate of zero.
+    """
+    warmup = warmup_steps(schedule, steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    if schedule.kind == "constant":
+        return 1.0
+    progress = (step - warmup) / (steps - warmup)
+    shape = 1 - progress if schedule.kind == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+    return schedule.final_fraction + (1 - schedule.final_fraction) * shape
