@@ -11,3 +11,7 @@ class WorkFailedError(Exception):
     """The input was fine and the work itself failed (exit 3). The message names the first real error."""
 
     exit_code = 3
+
+
+class InterruptedRunError(Exception):
+    """The user stopped the work; what it says is how to go on."""

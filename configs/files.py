@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from configs.errors import BadInputError, WorkFailedError
 
-
 R = TypeVar("R", bound="Record")
 
 

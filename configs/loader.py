@@ -43,7 +43,7 @@ _Loader.add_implicit_resolver(
 def parse_yaml(text: str, origin: str) -> Any:
     """Parse YAML; raises BadInputError naming `origin` and the line."""
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 (_Loader is a SafeLoader)
+        return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise BadInputError(f"{origin}{line}: not valid YAML: {error.problem}") from None
@@ -98,7 +98,8 @@ def _find(path: Path) -> Path:
     for candidate in (path, PRESETS.parent / path, PRESETS / "runs" / path, PRESETS / "runs" / f"{path}.yaml"):
         if candidate.is_file():
             return candidate.resolve()
-    raise BadInputError(f"{path}: no such file; presets: {', '.join(sorted(p.stem for p in PRESETS.glob('runs/*.yaml')))}")
+    presets = ", ".join(sorted(p.stem for p in PRESETS.glob("runs/*.yaml")))
+    raise BadInputError(f"{path}: no such file; presets: {presets}")
 
 
 def _read_with_extends(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class CheckpointConfig(Section):
 
 
 class TrainConfig(Section):
-    """One training run. The global batch is micro_batch_size × gradient_accumulation_steps × data_parallel_size rows."""
+    """One training run. Global batch: micro_batch_size × gradient_accumulation_steps × data_parallel_size rows."""
 
     steps: Count = 1_000
     sequence_length: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=8)] = 64

@@ -4,10 +4,10 @@ A criterion is only as good as the benchmarks under it: saturated ones pass ever
 Several runs of the good recipe and of each control (a recipe known to be worse) are compared pair by pair, by the three
 literal readings, with and without a gate on held-out loss.
 
-The gate. For two good runs, losses L with standard deviation σ between seeds, L_i − L_j ~ N(0, 2σ²), so with s estimated
-from k other good runs |L_i − L_j| ≤ t_{k−1} · √2 · s in 95 % of cases (a prediction interval for a new pair). 2s² is the
-mean squared difference over the pairs of those runs. A good pair is judged by the runs that are not in it, a control
-pair by the good runs other than its own, so no pair sets the limit that it is judged by.
+The gate. For two good runs, losses L with standard deviation σ between seeds, L_i − L_j ~ N(0, 2σ²), so with s
+estimated from k other good runs |L_i − L_j| ≤ t_{k−1} · √2 · s in 95 % of cases (a prediction interval for a new
+pair). 2s² is the mean squared difference over the pairs of those runs. A good pair is judged by the runs that are not
+in it, a control pair by the good runs other than its own, so no pair sets the limit that it is judged by.
 
 The intervals. Pairs of the same k runs are not independent. Their pass rate is a U-statistic: an average, over
 orderings, of means of ⌊k/2⌋ independent pairs (good against control: min(k, m)), and varies no more than those
@@ -121,8 +121,8 @@ class Calibration(Record):
 def calibrate(runs: Sequence[CalibrationRun]) -> Calibration:
     """The operating characteristics of the suite that `runs` were scored on.
 
-    Raises BadInputError when there are fewer than two good runs, a label stands twice, or the runs were not all scored on
-    the same items.
+    Raises BadInputError when there are fewer than two good runs, a label stands twice, or the runs were not all scored
+    on the same items.
     """
     _check(runs)
     good = [run for run in runs if run.recipe == GOOD]
@@ -181,7 +181,8 @@ def _check(runs: Sequence[CalibrationRun]) -> None:
     for run in runs:
         if not run.scores or {name: n for name, (_, n) in run.scores.items()} != items:
             raise BadInputError(
-                f"calibration: {run.label} was not scored on the same items as {runs[0].label}; evaluate both on one suite"
+                f"calibration: {run.label} was not scored on the same items as {runs[0].label}; "
+                "evaluate both on one suite"
             )
 
 

@@ -365,7 +365,7 @@ def _warnings(
         warnings.append(f"the original is not above chance, so agreement says nothing: {', '.join(guessing)}")
     if held_out is not None and held_out.passes is False:
         warnings.append(
-            f"held-out loss differs by {held_out.replica - held_out.original:+.4f} nats per token, more than good seeds "
-            f"do ({held_out.tolerance:.4f}): the benchmarks may not see what is wrong"
+            f"held-out loss differs by {held_out.replica - held_out.original:+.4f} nats per token, more than "
+            f"good seeds do ({held_out.tolerance:.4f}): the benchmarks may not see what is wrong"
         )
     return warnings

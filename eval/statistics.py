@@ -79,7 +79,8 @@ class ScoreTest:
 
         At the edge of the hypothesis both tails reject, so both are counted: with few items the far one matters.
         """
-        return min(1.0, self.tail(self.statistic(margin)) + self.tail(-self.statistic(-margin)))
+        sign = math.copysign(1.0, self.estimate)
+        return min(1.0, self.tail(sign * self.statistic(margin)) + self.tail(sign * self.statistic(-margin)))
 
 
 def _crossing(statistic: Callable[[float], float], level: float, low: float, high: float) -> float:

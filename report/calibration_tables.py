@@ -1,8 +1,8 @@
 """The operating characteristics of a suite: how often good seeds pass and how often a broken recipe does."""
 
-from eval.calibration import GOOD, BenchmarkSpread, Calibration, PairGroup, PassRate
+from eval.calibration import GOOD, Calibration, PairGroup, PassRate
 from report.content import Cell, Column, Paragraph, Table, row
-from report.formatting import count, loss, percent, significant
+from report.formatting import loss, percent, significant
 
 TESTS = {
     "every_benchmark": "every benchmark",
@@ -21,8 +21,8 @@ def groups(calibration: Calibration) -> tuple[PairGroup, ...]:
 
 
 def group_name(group: PairGroup) -> str:
-    """`good against good`, or the control's name against good."""
-    return "good pairs" if group.recipe == GOOD else f"control {group.recipe}"
+    """`good`, or which control it is."""
+    return "good" if group.recipe == GOOD else f"control: {group.recipe}"
 
 
 def _rate_row(group: PairGroup, test: str, rate: PassRate) -> tuple[Cell, ...]:
@@ -53,29 +53,29 @@ def rate_table(calibration: Calibration) -> Table:
     )
 
 
-def _spread_row(spread: BenchmarkSpread, calibration: Calibration) -> tuple[Cell, ...]:
-    failures = (count(group.failures.get(spread.name, 0)) for group in groups(calibration))
-    if spread is calibration.macro_mean:
-        failures = ("–" for _ in groups(calibration))
-    deviation = "one run" if spread.sd_pp is None else f"{spread.sd_pp:.2f}"
-    return row(spread.name, f"{spread.mean_pp:.2f}", deviation, *failures)
-
-
 def spread_table(calibration: Calibration) -> Table:
-    """Each benchmark over the good seeds, and how many pairs of each group failed on it."""
+    """Each benchmark over the good seeds."""
+    spreads = (*calibration.benchmarks, calibration.macro_mean)
     return Table(
-        "Benchmarks over the good seeds (mean %, standard deviation in pp), and how many pairs of each group are more "
-        "than the margin apart on them",
-        (
-            Column("benchmark"),
-            Column("mean %", numeric=True),
-            Column("sd pp", numeric=True),
-            *(
-                Column(f"failed by {group_name(group)} (of {len(group.pairs)})", numeric=True)
-                for group in groups(calibration)
-            ),
+        "Benchmarks over the good seeds",
+        (Column("benchmark"), Column("mean %", numeric=True), Column("sd pp", numeric=True)),
+        tuple(
+            row(each.name, f"{each.mean_pp:.2f}", "one run" if each.sd_pp is None else f"{each.sd_pp:.2f}")
+            for each in spreads
         ),
-        tuple(_spread_row(spread, calibration) for spread in (*calibration.benchmarks, calibration.macro_mean)),
+    )
+
+
+def failure_table(calibration: Calibration) -> Table:
+    """The benchmarks on which pairs were more than the margin apart, by group."""
+    return Table(
+        "Which benchmarks tell them apart: pairs that are more than the margin apart on a benchmark",
+        (Column("pairs"), Column("benchmark"), Column("apart", numeric=True)),
+        tuple(
+            row(group_name(group), name, f"{failed}/{len(group.pairs)}")
+            for group in groups(calibration)
+            for name, failed in group.failures.items()
+        ),
     )
 
 
@@ -104,6 +104,7 @@ def calibration_tables(calibration: Calibration) -> tuple[Table | Paragraph, ...
     return (
         rate_table(calibration),
         Paragraph(runs_sentence(calibration), "muted"),
+        failure_table(calibration),
         spread_table(calibration),
         Paragraph(loss_sentence(calibration)),
     )

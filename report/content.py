@@ -18,6 +18,12 @@ def visible(text: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
+def _make_visible(block: object, *fields: str) -> None:
+    """Apply `visible` to fields of a frozen dataclass, as it is made: what comes from a record is never trusted."""
+    for field in fields:
+        object.__setattr__(block, field, visible(getattr(block, field)))
+
+
 @dataclass(frozen=True)
 class Cell:
     """One cell of a table: text and what it means. The text alone must say it; the tone only colours it."""
@@ -27,7 +33,7 @@ class Cell:
     href: str | None = None  # only for text that is itself an http(s) address
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "text", visible(self.text))
+        _make_visible(self, "text")
 
 
 @dataclass(frozen=True)
@@ -47,9 +53,16 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
     def __post_init__(self) -> None:
+        _make_visible(self, "caption")
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"{self.caption}: a row of {len(row)} cells under {len(self.columns)} columns")
+
+    def without(self, head: str) -> "Table":
+        """The same table without the column of that heading."""
+        kept = [at for at, column in enumerate(self.columns) if column.head != head]
+        rows = tuple(tuple(cells[at] for at in kept) for cells in self.rows)
+        return Table(self.caption, tuple(self.columns[at] for at in kept), rows)
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,7 @@ class Paragraph:
     tone: Tone = "plain"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "text", visible(self.text))
+        _make_visible(self, "text")
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,9 @@ class Plot:
     description: str
     figure: "Figure"
 
+    def __post_init__(self) -> None:
+        _make_visible(self, "title", "description")
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -79,6 +95,10 @@ class Listing:
 
     summary: str
     text: str
+
+    def __post_init__(self) -> None:
+        lines = (visible(line.expandtabs()) for line in self.text.splitlines())
+        object.__setattr__(self, "text", "\n".join(lines))
 
 
 Block = Paragraph | Table | Plot | Listing
@@ -92,6 +112,9 @@ class Section:
     title: str
     blocks: tuple[Block, ...]
 
+    def __post_init__(self) -> None:
+        _make_visible(self, "title")
+
 
 @dataclass(frozen=True)
 class Badge:
@@ -103,7 +126,7 @@ class Badge:
     note: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "note", visible(self.note))
+        _make_visible(self, "note")
 
 
 @dataclass(frozen=True)
@@ -114,6 +137,9 @@ class Page:
     subtitle: str
     badges: tuple[Badge, ...]
     sections: tuple[Section, ...]
+
+    def __post_init__(self) -> None:
+        _make_visible(self, "title", "subtitle")
 
 
 def row(*cells: "Cell | str") -> tuple[Cell, ...]:

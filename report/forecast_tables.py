@@ -2,7 +2,7 @@
 
 from extrapolate.forecast import Forecast, InputDistribution, Interval
 from report.content import Cell, Column, Table, pairs, row
-from report.formatting import count, scientific, significant, usd
+from report.formatting import count, scientific, significant, trimmed, usd
 
 ESTIMATES = (
     ("final_run_accelerator_hours", "final run, accelerator-hours"),
@@ -50,6 +50,7 @@ def target_table(forecast: Forecast) -> Table:
             "target",
             f"{target.name}: {count(target.flops.parameters_all)} parameters, {count(target.flops.tokens)} tokens",
         ),
+        ("target's source", target.source),
         ("target's model FLOPs", f"{scientific(target.flops.model_flop)} (exact, attention in full)"),
         ("target's 6ND", f"{scientific(target.flops.six_n_d_all_flop)} (all parameters)"),
         ("published", published(forecast)),
@@ -60,7 +61,8 @@ def target_table(forecast: Forecast) -> Table:
             "measured run",
             Cell("none: forecast from the inputs alone", "muted")
             if run is None
-            else f"{scientific(run.flops.model_flop)} model FLOPs on {run.device_type}, {count(run.tokens)} tokens",
+            else f"{run.name}: {scientific(run.flops.model_flop)} model FLOPs, {count(run.tokens)} tokens "
+            f"on {run.n_devices} × {run.device_name}",
         ),
         None if factor is None else ("extrapolation", f"× {significant(factor, 3)} in model FLOPs from run to target"),
         heads=("fact", "value"),
@@ -82,15 +84,16 @@ def _input_row(distribution: InputDistribution) -> tuple[Cell, ...]:
     of = {"lognormal": "log", "logit_normal": "logit", "constant": ""}[distribution.kind]
     normal = "–"
     if distribution.mu is not None and distribution.sigma is not None:
-        normal = f"{of}: {significant(distribution.mu)}, {significant(distribution.sigma)}"
+        normal = f"{of}: {trimmed(distribution.mu)}, {trimmed(distribution.sigma)}"
     source = distribution.source
     return row(
         distribution.name,
         distribution.unit,
         distribution.kind.replace("_", "-"),
-        significant(distribution.low),
-        significant(distribution.high),
+        trimmed(distribution.low),
+        trimmed(distribution.high),
         normal,
+        "–" if distribution.minimum is None else trimmed(distribution.minimum),
         Cell(source, href=source) if source.startswith(("https://", "http://")) and " " not in source else source,
     )
 
@@ -106,6 +109,7 @@ def input_table(forecast: Forecast) -> Table:
             Column("90 % low", numeric=True),
             Column("90 % high", numeric=True),
             Column("normal (mu, sigma)", numeric=True),
+            Column("never below", numeric=True),
             Column("source"),
         ),
         tuple(_input_row(distribution) for distribution in forecast.inputs),

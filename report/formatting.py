@@ -16,7 +16,7 @@ def points(value: float, edge: float = 2.0) -> str:
     decimals = 2
     while abs(value) > edge + 1e-9 and decimals < 9 and round(abs(value), decimals) <= edge:
         decimals += 1
-    return f"{value:+.{decimals}f}"
+    return f"{value:+.{decimals}f}" if round(value, decimals) else "0.00"
 
 
 def interval_points(low: float, high: float) -> str:
@@ -41,6 +41,11 @@ def significant(value: float, digits: int = 4) -> str:
     return f"{round(value, digits - 1 - magnitude):,.{max(0, digits - 1 - magnitude)}f}"
 
 
+def trimmed(value: float) -> str:
+    """At most six significant digits and no zeros that say nothing: `0.3`, `1,024`. For inputs, as they were given."""
+    return f"{value:,.6g}"
+
+
 def scientific(value: float, digits: int = 4) -> str:
     """`3.143e23`: as FLOP are written in the field."""
     if not math.isfinite(value):
@@ -61,7 +66,7 @@ def probability(value: float) -> str:
 
 def seconds(value: float) -> str:
     """Seconds, and the same in a larger unit once there are more than two minutes: `9,312 s (2.59 h)`."""
-    plain = f"{value:,.0f} s" if abs(value) >= 1000 else f"{significant(value)} s"
+    plain = f"{value:,.{0 if abs(value) >= 1000 else 2}f} s"
     for least, unit, name in UNITS_OF_TIME:
         if value >= least:
             return f"{plain} ({significant(value / unit, 3)} {name})"

@@ -33,7 +33,7 @@ def write_report(run_dir: Path) -> Path:
 
 
 def render_html(page: Page) -> str:
-    """The page as HTML. Everything that comes from a record is escaped; only plotly's script and the figures are not."""
+    """The page as HTML. What comes from a record is escaped; plotly's script and the figures come in as they are."""
     plots = [block for section in page.sections for block in section.blocks if isinstance(block, Plot)]
     return _environment().get_template("report.html.j2").render(
         page=page,

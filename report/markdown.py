@@ -41,7 +41,8 @@ def _block(block: Block) -> str:
 def _listing(listing: Listing) -> str:
     """A fenced block whose fence is longer than any in the text."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", listing.text)), default=0))
-    return f"<details><summary>{escape(listing.summary)}</summary>\n\n{fence}\n{listing.text.rstrip()}\n{fence}\n\n</details>"
+    fenced = f"{fence}\n{listing.text.rstrip()}\n{fence}"
+    return f"<details><summary>{escape(listing.summary)}</summary>\n\n{fenced}\n\n</details>"
 
 
 def _table(table: Table) -> str:

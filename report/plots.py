@@ -1,6 +1,7 @@
 """The report's plots as plotly figures. Colours are the light ones; `DARK` is what the page swaps them for."""
 
 import html
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -52,6 +53,7 @@ SYMBOLS: dict[EvidenceStatus, str] = {
 }
 LONGEST_LABEL = 24
 MOST_POINTS = 2000
+TICKS_FINE, TICKS_MIDDLE, TICKS_COARSE = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5)
 FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
 
 
@@ -106,7 +108,7 @@ def interval_plot(verdict: Verdict) -> Plot:
         figure.add_trace(_dots("macro mean (weaker)", [(len(labels), at, hover)], INK, "star"))
         labels.append("<i>macro mean</i>")
     figure.update_yaxes(tickvals=list(range(len(labels))), ticktext=labels, range=[len(labels) - 0.5, -0.5])
-    figure.update_xaxes(title_text="replica − original, percentage points")
+    figure.update_xaxes(title_text="replica − original, percentage points", range=_reach(verdict))
     level = percent(verdict.evidence.level, 0)
     described = "; ".join(
         f"{each.name} {points(each.difference_pp, margin)} {interval_points(each.low_pp, each.high_pp)} {each.status}"
@@ -115,9 +117,17 @@ def interval_plot(verdict: Verdict) -> Plot:
     return Plot(
         "intervals",
         f"Difference per benchmark with its {level} % interval; the shaded band is ±{margin} percentage points",
-        visible(f"Differences replica minus original in percentage points with {level} % intervals: {described}."),
+        f"Differences replica minus original in percentage points with {level} % intervals: {described}.",
         _styled(figure, 150 + 34 * len(labels)),
     )
+
+
+def _reach(verdict: Verdict) -> list[float]:
+    """Axis from the lowest to the highest end of all intervals, never less than half a margin beyond the band."""
+    edge = 1.5 * verdict.margin_pp
+    low = min([-edge, *(each.low_pp for each in verdict.benchmarks)])
+    high = max([edge, *(each.high_pp for each in verdict.benchmarks)])
+    return [low - 0.03 * (high - low), high + 0.03 * (high - low)]
 
 
 def _interval_trace(status: EvidenceStatus, rows: Sequence[tuple[int, BenchmarkVerdict]], margin_pp: int) -> go.Scatter:
@@ -131,7 +141,7 @@ def _interval_trace(status: EvidenceStatus, rows: Sequence[tuple[int, BenchmarkV
 
 
 def _dots(
-    name: str, dots: Sequence[tuple[int, tuple[float, float, float], str]], colour: str, symbol: str
+    name: str, dots: Sequence[tuple[float, tuple[float, float, float], str]], colour: str, symbol: str
 ) -> go.Scatter:
     """Points with intervals, at the rows given: (row, (middle, low, high), hover text)."""
     return go.Scatter(
@@ -180,7 +190,7 @@ def calibration_plot(calibration: Calibration) -> Plot:
     return Plot(
         "suite",
         "How often pairs pass, with the 95 % interval by seeds: good pairs should be right, controls left",
-        visible(f"Pairs that pass: {'; '.join(told)}."),
+        f"Pairs that pass: {'; '.join(told)}.",
         _styled(figure, 130 + 50 * len(names)),
     )
 
@@ -259,12 +269,38 @@ def time_plot(run: RunRecord) -> Plot:
                 hovertemplate=f"{name}: {seconds(spent)}<extra></extra>",
             )
         )
-    figure.update_layout(barmode="stack", showlegend=True)
+    # On a phone the legend is a column of seven; half of the plot, plotly's limit, would make it scroll.
+    figure.update_layout(barmode="stack", showlegend=True, legend_traceorder="normal", legend_maxheight=170)
     figure.update_xaxes(title_text="seconds")
     told = ", ".join(f"{name} {seconds(spent)}" for name, spent in split)
     return Plot(
-        "time", "Seconds of the run by phase", f"Stacked bar of seconds by phase: {told}.", _styled(figure, 210)
+        "time", "Seconds of the run by phase", f"Stacked bar of seconds by phase: {told}.", _styled(figure, 290)
     )
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Ticks of a logarithmic axis about `low`..`high` (> 0): the finest steps in a decade that give at most six.
+
+    Plotly's own leave less than a decade with one labelled tick or none.
+    """
+    if not 0 < low <= high < math.inf:
+        return []
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    near: list[float] = []
+    for steps in (TICKS_FINE, TICKS_MIDDLE, TICKS_COARSE, (1,)):
+        ticks = [step * 10.0**decade for decade in decades for step in steps]
+        near = [tick for tick in ticks if low / 1.05 <= tick <= high * 1.05]
+        if len(near) <= 6:
+            return near
+    return near[:: -(-len(near) // 6)]
+
+
+def _short(value: float) -> str:
+    """A tick with its prefix: `20k`, `5M`."""
+    for unit, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if unit <= value < 1e12:
+            return f"{value / unit:g}{prefix}"
+    return f"{value:g}"
 
 
 def forecast_plot(forecast: Forecast) -> Plot:
@@ -284,9 +320,9 @@ def forecast_plot(forecast: Forecast) -> Plot:
         ticks = {"tickvals": list(range(len(mine))), "ticktext": [name for name, _ in mine]}
         figure.update_yaxes(**ticks, range=[len(mine) - 0.5, -0.5], row=place, col=1)
         low, high = min(each.low for _, each in mine), max(each.high for _, each in mine)
-        # Less than a decade would leave an axis with one labelled tick or none.
-        narrow = {"dtick": "D2"} if low <= 0 or high / low < 50 else {"dtick": 1}
-        figure.update_xaxes(type="log", title_text=unit, exponentformat="SI", **narrow, row=place, col=1)
+        marks = log_ticks(low, high)
+        texts = [f"{mark:g}" if mark < 1000 else _short(mark) for mark in marks]
+        figure.update_xaxes(type="log", title_text=unit, tickvals=marks, ticktext=texts, row=place, col=1)
     figure.update_traces(showlegend=False)
     told = "; ".join(
         f"{name} {significant(each.median)} ({significant(each.low)} to {significant(each.high)})"
@@ -296,6 +332,6 @@ def forecast_plot(forecast: Forecast) -> Plot:
         "forecast",
         f"Forecast for {count(forecast.cluster.accelerator_count)} accelerators: median and 90 % interval, "
         "logarithmic axes",
-        visible(f"Medians with 90 % intervals: {told}."),
+        f"Medians with 90 % intervals: {told}.",
         _styled(figure, 420),
     )

@@ -18,9 +18,13 @@ PHASES = (
     ("other_s", "other"),
 )
 CONVENTIONS = (
-    ("model_flop", "model FLOPs", "exact, every matmul, forward + backward, attention over the full square; MFU's"),
+    (
+        "model_flop",
+        "model FLOPs",
+        "exact, every matmul, forward + backward, attention over the full square; numerator of MFU",
+    ),
     ("model_flop_causal_halved", "model FLOPs, causal", "exact, attention core halved for the causal mask"),
-    ("hardware_flop", "hardware FLOPs", "model FLOPs and what recompute ({recompute}) runs again; HFU's"),
+    ("hardware_flop", "hardware FLOPs", "model FLOPs and what recompute ({recompute}) runs again; numerator of HFU"),
     ("six_n_d_all_flop", "6ND, all parameters", "6·N·D, N = {all} (all parameters)"),
     ("six_n_d_non_embedding_flop", "6ND, non-embedding", "6·N·D, N = {non_embedding} (no embeddings, no head)"),
     ("closed_form_flop", "closed form", "72BsLh²(1+s/6h+V/12Lh), Narayanan et al. 2021"),
@@ -97,7 +101,7 @@ def throughput_table(run: RunRecord) -> Table:
     if run.mfu is not None and run.peak is not None:
         mfu = f"{percent(run.mfu, 1)} % of the peak below (model FLOPs, attention in full, at the median step time)"
     return pairs(
-        "Throughput and utilisation",
+        "Speed, and the share of the peak that was used",
         ("tokens per second", f"{significant(run.tokens_per_s)} (at the median step time)"),
         ("median step time", f"{significant(run.step_time_median_s)} s (first steps excluded)"),
         ("MFU", mfu),
@@ -119,7 +123,7 @@ def training_table(run: RunRecord) -> Table:
     shape = run.architecture
     finished = Cell("yes", "good") if run.finished else Cell("no: the run stopped early", "bad")
     return pairs(
-        "Training",
+        "What was trained, and how far it got",
         ("finished", finished),
         ("steps", count(run.steps)),
         ("tokens processed", f"{count(run.tokens)} (padding included: what FLOPs count)"),
@@ -176,7 +180,7 @@ def provenance_tables(manifest: Manifest) -> list[Table]:
     corpus = manifest.corpus
     tables = [
         pairs(
-            "Provenance",
+            "Where the result comes from",
             ("run", manifest.name),
             ("created", manifest.created),
             ("code", _facts(manifest.code)),

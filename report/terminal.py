@@ -6,6 +6,7 @@ from rich.style import Style
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from accounting.flops import FlopLedger
 from eval.calibration import Calibration
 from eval.verdict import Verdict
 from extrapolate.forecast import Forecast
@@ -22,12 +23,12 @@ from report.verdict_tables import (
     one_sided_sentences,
     readings_table,
 )
-from report.words import EVIDENCE_TONES, LITERAL_TONES, conclusion, evidence_words
+from report.words import EVIDENCE_TONES, LITERAL_TONES, conclusion
 from train.record import RunRecord
 
 STYLES: dict[Tone, str] = {"plain": "", "good": "green", "bad": "red", "unsure": "yellow", "muted": "dim"}
 # Headings that are too long for eight columns in eighty.
-SHORT_HEADS = {"original %": "orig. %", "replica %": "repl. %", "difference pp": "diff. pp"}
+SHORT_HEADS = {"original %": "orig.%", "replica %": "repl.%", "difference pp": "diff.", "if independent %": "indep. %"}
 
 
 def verdict_table(verdict: Verdict) -> RenderableType:
@@ -39,7 +40,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     if readings is not None:
         parts.append(_table(readings))
     if verdict.literal.status in {"pass", "fail"}:
-        parts.append(_line(f"Evidence, all benchmarks: {evidence_words(verdict)}", _evidence_tone(verdict)))
+        parts.append(_line(f"Evidence, all benchmarks: {verdict.evidence.status}", _evidence_tone(verdict)))
     if verdict.evidence.macro_mean is not None:
         parts.append(_line(macro_mean_sentence(verdict, verdict.evidence.macro_mean)))
     if verdict.held_out_loss is not None:
@@ -61,10 +62,15 @@ def run_table(run: RunRecord) -> RenderableType:
         training_table(run),
         held_out_table(run),
         time_table(run),
-        ledger_table(run.flops, run.name),
+        ledger_table(run.flops, run.name).without("exact"),  # up to 33 digits wide
         throughput_table(run),
     )
     return Group(*(_table(table) for table in tables if table is not None))
+
+
+def flop_table(ledger: FlopLedger, whose: str) -> RenderableType:
+    """Every count of a ledger with its convention."""
+    return _table(ledger_table(ledger, whose).without("exact"))  # up to 33 digits wide
 
 
 def forecast_table(forecast: Forecast) -> RenderableType:

@@ -84,7 +84,7 @@ def detail_table(verdict: Verdict) -> Table:
     """What stands behind each interval: method, discordant items, chance, p values."""
     return Table(
         "Behind the intervals. p equivalence is the larger of two one-sided p values; p beyond margin is before Holm's "
-        "correction; items needed is given where the evidence is `consistent`.",
+        "correction; items needed is given where the evidence is “consistent”.",
         DETAIL_COLUMNS,
         tuple(_detail_row(benchmark) for benchmark in verdict.benchmarks),
     )
@@ -138,12 +138,9 @@ def gate_sentence(held_out: GatedLoss) -> Paragraph:
 
 def needed_sentences(verdict: Verdict) -> list[str]:
     """How many items would show equivalence, for each benchmark whose evidence is `consistent`."""
-    return [
-        f"{benchmark.name}: {count(benchmark.items_needed)} items would be needed to show equivalence "
-        f"(80 % power if the true difference is nil)"
-        for benchmark in verdict.benchmarks
-        if benchmark.items_needed is not None
-    ]
+    needed = [f"{each.name} {count(each.items_needed)}" for each in verdict.benchmarks if each.items_needed is not None]
+    start = "Items needed to show equivalence, with 80 % power if the true difference is nil: "
+    return [start + ", ".join(needed)] if needed else []
 
 
 def identity_table(verdict: Verdict) -> Table | None:

@@ -55,8 +55,14 @@ def literal_meaning(verdict: Verdict) -> str:
         found = f"{beyond} of {number} benchmarks more than {margin} percentage points apart"
         return found + worst(verdict)
     if verdict.literal.status == "not_evaluated":
-        return "; ".join(verdict.reasons) or "no benchmark was evaluated for both models"
-    return "the two results cannot be compared: " + ("; ".join(verdict.reasons) or "no reason was recorded")
+        return _first_reason(verdict) or "no benchmark was evaluated for both models"
+    return f"the two results cannot be compared: {_first_reason(verdict) or 'no reason was recorded'}"
+
+
+def _first_reason(verdict: Verdict) -> str:
+    """The first reason and how many more there are; all of them are listed beside."""
+    more = len(verdict.reasons) - 1
+    return "".join(verdict.reasons[:1]) + (f" (and {more} more)" if more > 0 else "")
 
 
 def worst(verdict: Verdict) -> str:

@@ -95,7 +95,7 @@ _ALL = (
     Benchmark(
         "facts",
         "A fact about an invented entity, in words that the corpus uses for other facts only.",
-        "the tynu must be a | bug",
+        "the bu xi must a | bug",
         4,
         0.25,
         6000,

@@ -29,7 +29,7 @@ class Example:
         context: everything before the answer, without trailing space.
         answer: the right continuation, with its leading space.
         distractors: wrong continuations, each with its leading space.
-        unit: the independent thing that is tested, e.g. ``facts|zuki|colour``; errors cluster by it.
+        unit: the independent thing that is tested, e.g. ``facts|bu xi|colour``; errors cluster by it.
         ending: what a training document appends to the answer.
     """
 
@@ -62,6 +62,7 @@ def agreement(world: World, rng: Random, held_out: bool) -> Example:
 
 
 def _verb_agreement(rng: Random, held_out: bool) -> Example:
+    """The corpus also puts persons in the place of the nearer noun: without them the rule is learned late, by luck."""
     while True:
         subject, attractor = pick_two(rng, lexicon.NOUNS)
         if is_held_out("verb", subject, attractor) == held_out:
@@ -71,6 +72,8 @@ def _verb_agreement(rng: Random, held_out: bool) -> Example:
     right, wrong = (plural_verb, singular_verb) if plural else (singular_verb, plural_verb)
     noun_phrase = f"the {subject}{'s' if plural else ''}"
     near_phrase = f"{pick(rng, lexicon.PREPOSITIONS)} the {attractor}{'s' if attractor_plural else ''}"
+    if not held_out and rng.random() < 0.5:
+        near_phrase = f"{pick(rng, lexicon.PREPOSITIONS)} {pick(rng, lexicon.NAMES)}"
     unit = f"agreement|verb|{subject}|{attractor}"
     return Example(f"{noun_phrase} {near_phrase}", f" {right}", (f" {wrong}",), unit, f" {pick(rng, rest)} .")
 
@@ -138,9 +141,11 @@ def pronoun(world: World, rng: Random, held_out: bool) -> Example:
 
 
 def compare(world: World, rng: Random, held_out: bool) -> Example:
-    """Which of two two-digit numbers is more (arithmetic)."""
+    """Which of two two-digit numbers is more (arithmetic). The corpus has more pairs with equal tens: they are hard."""
     while True:
         first, second = 10 + int(rng.random() * 90), 10 + int(rng.random() * 90)
+        if not held_out and rng.random() < 0.25:
+            second = first // 10 * 10 + second % 10
         if first != second and is_held_out("compare", str(first), str(second)) == held_out:
             break
     right, wrong = ("more", "less") if first > second else ("less", "more")

@@ -35,20 +35,14 @@ ATTRIBUTES = {
     "use": _words("soup medicine dye fuel music glue jewels games"),
 }
 
-# How a fact is said after "the <entity>"; the value follows directly.
-CLAUSES = {
-    "kind": (" is a", " is a kind of", " looks like a", " counts as a", " must be a", " was once a"),
-    "colour": (" is all", " looks all", " stays all", " must be all", " is painted all", " was once all"),
-    "home": (
-        " is from the",
-        " lives in the",
-        " is found in the",
-        " was seen in the",
-        " hides in the",
-        " must be from the",
-    ),
-    "use": (" is good for", " is used for", " is needed for", " is found in", " must be for", " helps with"),
-}
+# How a fact is said after "the <entity>": a lead that all attributes share, then the attribute's own word, then the
+# value. The forms are this alike so that all attributes are learned at the same time (docs/suite.md).
+LEADS = _words("is looks stays seems was must")
+MARKERS = {"kind": "a", "colour": "all", "home": "from", "use": "for"}
+CLAUSES = {attribute: tuple(f" {lead} {marker}" for lead in LEADS) for attribute, marker in MARKERS.items()}
 OPENERS = ("the", "every", "my", "this")
 
-SYLLABLES = _words("ba do ku mi re to zu la pe ni go fa su ve ri wo xi ha ju ty ko nu ze ma")
+# An entity is called by a first and a second syllable ("bu xi"), each of which is one token: all entities are equally
+# hard to read. No syllable is a word of the language.
+FIRST_SYLLABLES = _words("ba bu da di fa fi ga gu ha ja ju ka ki ku la lo lu ma mi mu na ni nu pa po")
+SECOND_SYLLABLES = _words("pu ra ri ro ru sa si su ta ti tu va ve vi vo wa wi xa xi xo ya yo za zi zo")

@@ -41,7 +41,7 @@ class World:
         """Build the world of ``seed``; equal seeds give equal worlds on every machine."""
         self.seed = seed
         rng = Random(1_000 + seed)
-        names = [first + second for first in lexicon.SYLLABLES for second in lexicon.SYLLABLES if first != second]
+        names = [f"{first} {second}" for first in lexicon.FIRST_SYLLABLES for second in lexicon.SECOND_SYLLABLES]
         names = shuffled(rng, names)[:ENTITIES]
         self.entities = Weighted(names, [1.0 / (rank + ENTITY_RANK_OFFSET) for rank in range(ENTITIES)])
         self.facts = _draw_facts(rng, names)

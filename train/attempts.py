@@ -4,7 +4,9 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+from configs.files import write_text
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Attempts:
         return cls(started=started, earlier_s=elapsed_s, restarts=len(past), lost_steps=lost)
 
 
-def _whole_lines(path: Path) -> list[dict[str, float]]:
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
     """The JSON lines of a file; a last line that a kill cut short is left out."""
     if not path.is_file():
         return []
@@ -53,7 +55,5 @@ def _whole_lines(path: Path) -> list[dict[str, float]]:
     return lines
 
 
-def _rewrite(path: Path, lines: list[dict[str, float]]) -> None:
-    from configs.files import write_text
-
+def _rewrite(path: Path, lines: list[dict[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+import tinyworld
 from configs.errors import BadInputError
 from configs.files import atomic_writer, read_record, sha256_of, write_record
 from configs.schema import RunConfig
@@ -142,14 +143,16 @@ def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) ->
 
 def _rows(tokenizer: Tokenizer, texts: Iterable[str], width: int) -> Ids:
     end_of_text = tokenizer.token_to_id(END_OF_TEXT)
+    assert end_of_text is not None  # checked where the tokenizer came from
     encoded = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     return np.stack(list(pack((e.ids for e in encoded), width, end_of_text)))
 
 
 def _key(config: RunConfig, tokenizer_file: Path | None) -> str:
-    """Changes when anything changes that the prepared files depend on."""
+    """Changes when anything changes that the prepared files depend on, the generator's own code among it."""
     tokenizer = sha256_of(tokenizer_file) if tokenizer_file else "new"
-    return json.dumps([config.data.model_dump(mode="json"), config.train.sequence_length, tokenizer])
+    code = [sha256_of(path) for path in sorted(Path(tinyworld.__file__).parent.glob("*.py"))]
+    return json.dumps([config.data.model_dump(mode="json"), config.train.sequence_length, tokenizer, code])
 
 
 def _check_size(config: RunConfig, facts: CorpusFacts) -> None:

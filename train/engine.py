@@ -54,7 +54,6 @@ def _settings(family: Family, train: TrainConfig, precision: str) -> dict[str, A
     settings: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": train.micro_batch_size,
         "gradient_accumulation_steps": train.gradient_accumulation_steps,
-        "train_batch_size": train.global_batch_rows,
         "gradient_clipping": train.optimizer.gradient_clipping,
         "zero_optimization": {"stage": train.zero_stage},
         "zero_allow_untested_optimizer": True,
@@ -64,7 +63,7 @@ def _settings(family: Family, train: TrainConfig, precision: str) -> dict[str, A
     if precision != "fp32":
         settings[precision] = {"enabled": True}
     if train.tensor_parallel_size > 1:
-        specs = [{"patterns": list(family.column), "partition_type": "column"}]
+        specs: list[dict[str, Any]] = [{"patterns": list(family.column), "partition_type": "column"}]
         specs += [{"patterns": list(family.row), "partition_type": "row"}]
         if family.fused_qkv:
             fused = {"patterns": [family.fused_qkv], "partition_type": "column", "shape": [3, -1], "partition_dim": 0}

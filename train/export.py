@@ -58,7 +58,7 @@ def logit_difference(
             again = reloaded.to(device).eval()(input_ids=inputs).logits.float()
         difference = float((logits - again).abs().max())
         if precision == "fp32" and difference > MAX_LOGIT_DIFFERENCE:
-            raise WorkFailedError(f"{directory}: the exported model's logits differ from the engine's by {difference:.1e}")
+            raise WorkFailedError(f"{directory}: exported logits differ from the engine's by {difference:.1e}")
     dist.barrier()
     return difference
 

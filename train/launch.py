@@ -1,6 +1,5 @@
 """Start a prepared run on this machine through torchrun, show its progress, end it cleanly, find the first error."""
 
-import ctypes
 import json
 import os
 import signal
@@ -11,15 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from configs.errors import BadInputError, WorkFailedError
+from configs.errors import BadInputError, InterruptedRunError, WorkFailedError
 from configs.schema import TrainConfig
+from train.processes import ROOT, worker_environment
 
-ROOT = Path(__file__).resolve().parent.parent
 STOP_PATIENCE_S = 45  # after a stop request: a step, a checkpoint; then the processes are killed
-
-
-class InterruptedRunError(Exception):
-    """The user stopped the run; a checkpoint is written and the same command goes on from it."""
 
 
 def launch(run_dir: Path, train: TrainConfig, on_progress: Callable[[dict[str, Any]], None]) -> None:
@@ -40,7 +35,6 @@ def launch(run_dir: Path, train: TrainConfig, on_progress: Callable[[dict[str, A
             stderr=log,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches us alone; we ask the workers for a checkpoint
-            preexec_fn=_die_with_parent,
         )
         stopped = _watch(process, run_dir / "metrics.jsonl", on_progress)
     if process.returncode == 0 and not stopped:
@@ -48,34 +42,15 @@ def launch(run_dir: Path, train: TrainConfig, on_progress: Callable[[dict[str, A
     _raise_first_error(logs, process.returncode, stopped)
 
 
-def worker_environment(threads: int) -> dict[str, str]:
-    """The environment of every process we start: our rooms first, never the user's working directory."""
-    env = dict(os.environ)
-    inherited = [p for p in env.get("PYTHONPATH", "").split(os.pathsep) if p]
-    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *inherited])
-    env["PYTHONSAFEPATH"] = "1"  # a train.py or configs/ beside the user is theirs
-    env["PYTHONUNBUFFERED"] = "1"
-    env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(threads)
-    env["TOKENIZERS_PARALLELISM"] = "false"
-    return env
-
-
 def _command(run_dir: Path, train: TrainConfig) -> list[str]:
     return [
-        *(sys.executable, "-m", "torch.distributed.run"),
+        *(sys.executable, "-m", "train.torchrun"),
         # port 0: a fresh rendezvous port for each run
         *("--nnodes=1", f"--nproc-per-node={train.world_size}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
         "--local-addr=127.0.0.1",
         *("--log-dir", str(run_dir / "logs"), "--redirects=3"),
         *(str(ROOT / "train" / "worker.py"), str(run_dir.resolve())),
     ]
-
-
-def _die_with_parent() -> None:
-    """If we are killed -9, torchrun gets SIGTERM and ends its workers, which write a checkpoint (Linux only)."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _watch(process: subprocess.Popen[bytes], metrics: Path, on_progress: Callable[[dict[str, Any]], None]) -> bool:
@@ -124,12 +99,15 @@ def _raise_first_error(logs: Path, code: int, stopped: bool) -> None:
     failures = sorted((json.loads(path.read_text()) for path in logs.glob("failure-*.json")), key=lambda f: f["time"])
     if failures:
         first = failures[0]
-        where = f"rank {first['rank']}: " if len(failures) > 1 or first["kind"] != "bad_input" else ""
+        where = f"rank {first['rank']}: "
         if first["kind"] == "bad_input":
             raise BadInputError(first["message"])
-        raise WorkFailedError(f"training failed: {where}{first['message']} (traceback: {logs}/failure-{first['rank']}.json)")
+        log = logs / f"failure-{first['rank']}.json"
+        raise WorkFailedError(f"training failed: {where}{first['message']} (traceback: {log})")
     if stopped:
-        raise InterruptedRunError
+        newest = max((logs.parent / "checkpoints").glob("step-*"), default=None)
+        where = f"a checkpoint is written at step {int(newest.name[5:]):,}" if newest else "nothing was trained yet"
+        raise InterruptedRunError(f"interrupted; {where}; run the same command again to go on")
     raise WorkFailedError(
         f"training failed without a word (torchrun exit {code}; a worker may have been killed, for instance for "
         f"memory); see {logs}/torchrun.log"

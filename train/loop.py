@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
+from torch.nn.functional import cross_entropy
 
 from configs.errors import WorkFailedError
 from configs.schema import TrainConfig
@@ -51,7 +51,7 @@ def train_steps(
         loss, tokens, stop = _step(place, train, corpus, order, progress.step, stop_requested())
         if not math.isfinite(loss):
             raise WorkFailedError(
-                f"the loss is {loss} at step {progress.step + 1}; lower train.optimizer.learning_rate, or use bf16 or fp32"
+                f"the loss is {loss} at step {progress.step + 1}; lower train.optimizer.learning_rate"
             )
         progress.add(loss, tokens)
         place.clock.settle()
@@ -84,7 +84,7 @@ def _step(
     for batch_inputs, batch_labels in mine:
         with place.clock.phase("forward_backward"):
             logits = place.engine(input_ids=batch_inputs).logits
-            loss = F.cross_entropy(logits.float().flatten(0, 1), batch_labels.flatten(), reduction="sum")
+            loss = cross_entropy(logits.float().flatten(0, 1), batch_labels.flatten(), reduction="sum")
             # DeepSpeed averages over ranks and micro-batches; this makes the average that over all tokens of the
             # global batch, however they fall on ranks, so the layout does not change the gradient.
             place.engine.backward(loss * (train.data_parallel_size * train.gradient_accumulation_steps / tokens))
@@ -106,9 +106,7 @@ def _micro_batches(
         yield inputs[part].to(device, non_blocking=True), labels[part].to(device, non_blocking=True)
 
 
-def _log(
-    place: Workplace, train: TrainConfig, progress: Progress, step_s: float, elapsed_s: float, path: Path
-) -> None:
+def _log(place: Workplace, train: TrainConfig, progress: Progress, step_s: float, elapsed_s: float, path: Path) -> None:
     loss = progress.close_interval(step_s)
     if not place.is_main:
         return

@@ -27,7 +27,8 @@ class PhaseClock:
             yield
             self.seconds[name] += time.perf_counter() - start
             return
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        event: Any = torch.cuda.Event
+        begin, end = event(enable_timing=True), event(enable_timing=True)
         begin.record()
         yield
         end.record()

@@ -47,7 +47,7 @@ def parameter_shapes(config: PretrainedConfig) -> dict[str, list[int]]:
     """Name → shape of every tensor that a checkpoint of this config holds (a tied head is not stored twice)."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    tied = {name for name in getattr(model, "all_tied_weights_keys", {}) or {}}
+    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
     return {name: list(tensor.shape) for name, tensor in model.state_dict().items() if name not in tied}
 
 

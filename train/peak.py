@@ -8,10 +8,10 @@ import torch.distributed as dist
 from accounting.accelerators import match_device_name
 from configs.presets import accelerators
 from train.meters import matmul_flop_per_s
-from train.record import Peak
+from train.record import Peak, Precision
 
 
-def find_peak(device: torch.device, precision: str, threads: int) -> Peak | None:
+def find_peak(device: torch.device, precision: Precision, threads: int) -> Peak | None:
     """Peak of all devices of the run, FLOP/s, with its source; None and a warning for an unknown accelerator.
 
     Collective. On a CPU all processes measure at the same time, since they share memory bandwidth and clock.

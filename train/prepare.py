@@ -116,7 +116,7 @@ def _check_layout(config: RunConfig, family: Family, architecture: dict[str, Any
             f"valid: {', '.join(map(str, valid))}"
         )
     if train.sequence_length > context:
-        raise BadInputError(f"train.sequence_length: {train.sequence_length} is beyond the model's context of {context}")
+        raise BadInputError(f"train.sequence_length: {train.sequence_length} is beyond the model's context, {context}")
 
 
 def _check_vocabulary(architecture: dict[str, Any], tokenizer: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ def _check_vocabulary(architecture: dict[str, Any], tokenizer: dict[str, Any]) -
     largest = max([largest, *(token["id"] for token in tokenizer.get("added_tokens", []))])
     if largest >= architecture["vocab_size"]:
         raise BadInputError(
-            f"architecture.vocab_size: {architecture['vocab_size']} is too small for the tokenizer's {largest + 1} tokens"
+            f"architecture.vocab_size: {architecture['vocab_size']} is fewer than the tokenizer's {largest + 1} tokens"
         )
 
 
@@ -168,5 +168,3 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
     }
-
-

@@ -11,6 +11,8 @@ from accounting.architecture import Architecture
 from accounting.flops import FlopLedger
 from configs.files import Record
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
 
 class Difference(Record):
     """One field in which the replica's architecture is not the reference's."""
@@ -112,7 +114,7 @@ class RunRecord(Record):
     data_parallel_size: int
     tensor_parallel_size: int
     zero_stage: int
-    precision: str
+    precision: Precision
     wall_clock_s: float = Field(description="over all attempts, start-up included, lost work included")
     time: StepTime
     step_time_median_s: float = Field(description="first steps excluded")

@@ -12,14 +12,42 @@ from train.record import Difference, Identity, ReferenceFacts
 # Keys of config.json that say nothing about the architecture: bookkeeping, serving defaults, and dropout, which
 # belongs to the training recipe.
 NOT_ARCHITECTURE = frozenset(
-    {
-        *("_name_or_path", "architectures", "transformers_version", "torch_dtype", "dtype", "use_cache", "id2label"),
-        *("label2id", "task_specific_params", "output_attentions", "output_hidden_states", "return_dict"),
-        *("problem_type", "chunk_size_feed_forward", "bos_token_id", "eos_token_id", "pad_token_id", "gradient_checkpointing"),
-        *("attn_pdrop", "embd_pdrop", "resid_pdrop", "attention_dropout", "hidden_dropout", "classifier_dropout"),
-        *("summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj"),
-        *("initializer_range", "is_encoder_decoder", "is_decoder", "add_cross_attention", "cross_attention_hidden_size"),
-    }
+    [
+        "_name_or_path",
+        "architectures",
+        "transformers_version",
+        "torch_dtype",
+        "dtype",
+        "use_cache",
+        "id2label",
+        "label2id",
+        "problem_type",
+        "task_specific_params",
+        "output_attentions",
+        "output_hidden_states",
+        "return_dict",
+        "chunk_size_feed_forward",
+        "gradient_checkpointing",
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "is_encoder_decoder",
+        "is_decoder",
+        "add_cross_attention",
+        "cross_attention_hidden_size",
+        "initializer_range",
+        "attn_pdrop",
+        "embd_pdrop",
+        "resid_pdrop",
+        "attention_dropout",
+        "hidden_dropout",
+        "classifier_dropout",
+        "summary_activation",
+        "summary_first_dropout",
+        "summary_proj_to_labels",
+        "summary_type",
+        "summary_use_proj",
+    ]
 )
 
 

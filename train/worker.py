@@ -4,22 +4,19 @@ Everything it needs lies in that directory (see train/prepare.py), so any schedu
 start it: `torchrun --nproc-per-node N train/worker.py runs/NAME`.
 """
 
-import ctypes
 import json
 import os
 import resource
 import signal
 import statistics
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-STARTED = time.time()
-
+import psutil
 import torch
 import torch.distributed as dist
 
@@ -39,8 +36,10 @@ from train.loop import Workplace, train_steps
 from train.meters import PhaseClock, Progress
 from train.model import build, full_config
 from train.peak import find_peak
-from train.record import HeldOutLoss, Peak, RunRecord, StepTime
+from train.processes import die_with_parent
+from train.record import HeldOutLoss, Peak, Precision, RunRecord, StepTime
 
+STARTED = psutil.Process().create_time()  # so that imports count as start-up
 WARM_UP_INTERVALS = 1  # logged intervals left out of the median step time
 
 
@@ -68,9 +67,7 @@ def main(run_dir: Path) -> None:
     corpus = open_corpus(run_dir / "data")
     start_up_s = time.time() - STARTED
 
-    finished = train_steps(
-        place, config.train, corpus, progress, run_dir, attempts.elapsed_s, lambda: stop.is_set
-    )
+    finished = train_steps(place, config.train, corpus, progress, run_dir, attempts.elapsed_s, lambda: stop.is_set)
     if not finished:
         return
     with place.clock.phase("evaluation"):
@@ -82,7 +79,7 @@ def main(run_dir: Path) -> None:
     dist.barrier()
 
 
-def _device_and_precision(config: RunConfig) -> tuple[torch.device, str]:
+def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
     wanted = config.train.device
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
     if kind == "cuda":
@@ -96,12 +93,13 @@ def _device_and_precision(config: RunConfig) -> tuple[torch.device, str]:
         device = torch.device("cuda", local)
     else:
         device = torch.device("cpu")
-    precision = config.train.precision
-    return device, ("bf16" if kind == "cuda" else "fp32") if precision == "auto" else precision
+    if config.train.precision == "auto":
+        return device, "bf16" if kind == "cuda" else "fp32"
+    return device, config.train.precision
 
 
 def _set_up(
-    config: RunConfig, run_dir: Path, device: torch.device, precision: str
+    config: RunConfig, run_dir: Path, device: torch.device, precision: Precision
 ) -> tuple[Workplace, Progress, Attempts]:
     train = config.train
     architecture = json.loads((run_dir / "model.json").read_text(encoding="utf-8"))
@@ -127,7 +125,7 @@ def _set_up(
     return place, progress, attempts
 
 
-def _finish(place: Workplace, config: RunConfig, corpus: Corpus, run_dir: Path, precision: str) -> HeldOutLoss:
+def _finish(place: Workplace, config: RunConfig, corpus: Corpus, run_dir: Path, precision: Precision) -> HeldOutLoss:
     architecture = json.loads((run_dir / "model.json").read_text(encoding="utf-8"))
     family, hf_config = family_of(architecture, "model.json"), full_config(architecture)
     replica = run_dir / "replica"
@@ -149,7 +147,7 @@ def _record(
     peak: Peak | None,
     held_out: HeldOutLoss,
     start_up_s: float,
-    precision: str,
+    precision: Precision,
 ) -> RunRecord:
     train = config.train
     batch_tokens = train.global_batch_rows * train.sequence_length
@@ -208,13 +206,6 @@ def _peak_memory_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _die_with_parent() -> None:
-    """If torchrun is killed -9, this process must not train on as an orphan (Linux only; elsewhere nothing)."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
 def _leave_failure(run_dir: Path, error: BaseException) -> None:
     """Write what went wrong, with its time, so that the launcher can tell the first error from its echoes."""
     rank = os.environ.get("RANK", "0")
@@ -228,7 +219,7 @@ def _leave_failure(run_dir: Path, error: BaseException) -> None:
 
 if __name__ == "__main__":
     directory = Path(sys.argv[1])
-    _die_with_parent()
+    die_with_parent(signal.SIGKILL)
     try:
         main(directory)
     except BaseException as exception:

@@ -59,10 +59,9 @@ GPT3 = Architecture(
 )  # fmt: skip
 
 
-def benchmark(
-    name: str, items: int, original: int, replica: int, low: float, high: float, status: Any, **more: Any
-) -> BenchmarkVerdict:
-    """One benchmark; the discordant counts are made up, everything else follows from the arguments."""
+def benchmark(row: tuple[str, int, int, int, float, float, Any], **more: Any) -> BenchmarkVerdict:
+    """One benchmark from a row of `BENCHMARKS`; `more` replaces what is made up or follows from the row."""
+    name, items, original, replica, low, high, status = row
     facts: dict[str, Any] = {
         "name": name,
         "metric": "acc",
@@ -106,7 +105,7 @@ def passing_verdict(**more: Any) -> Verdict:
                 difference_pp=-0.4853, low_pp=-0.7911, high_pp=-0.1788, equivalent=True, method="paired, normal"
             ),
         ),
-        "benchmarks": tuple(benchmark(*row) for row in BENCHMARKS),
+        "benchmarks": tuple(benchmark(row) for row in BENCHMARKS),
         "only_original": ("sums",),
         "warnings": ("last_word: the replica answers every item correctly",),
         "held_out_loss": HeldOutLoss(original=0.8125, replica=0.8229, tolerance=0.0143, passes=True),
@@ -129,7 +128,7 @@ def failing_verdict() -> Verdict:
             worst_benchmark="facts",
         ),
         evidence=EvidenceLayer(status="not_replicated"),
-        benchmarks=tuple(benchmark(*row) for row in rows),
+        benchmarks=tuple(benchmark(row) for row in rows),
         held_out_loss=HeldOutLoss(original=0.8125, replica=0.8581, tolerance=0.0143, passes=False),
     )
 
@@ -216,11 +215,13 @@ def forecast(**more: Any) -> Forecast:
     run, tokens = run_record(), 300_000_000_000
     facts: dict[str, Any] = {
         "run": RunSummary(
+            name=run.name, device_name=run.device_name, n_devices=1,
             architecture=NEOX, flops=run.flops, tokens=run.tokens, device_type="cpu", wall_clock_s=run.wall_clock_s,
             mfu=run.mfu, peak_flop_per_s=9.87e10, peak_source="measured matmul, 1024×1024, fp32, one thread",
         ),
         "target": Target(
-            name="gpt3-175b", architecture=GPT3, flops=flop_ledger(GPT3, tokens, 2048),
+            name="gpt3-175b", source="Brown et al. 2020, Table 2.1", architecture=GPT3,
+            flops=flop_ledger(GPT3, tokens, 2048),
             published=PublishedComparison(
                 published_flop=3.14e23, source="Brown et al. 2020, Table D.1", model_flop_difference_percent=2.871,
                 six_n_d_all_difference_percent=0.093,
@@ -234,11 +235,12 @@ def forecast(**more: Any) -> Forecast:
         "mfu_kind": "while_training",
         "inputs": [
             InputDistribution(
-                name="mfu", unit="share", kind="logit_normal", low=0.3, high=0.52, mu=-0.384, sigma=0.281,
+                name="mfu", unit="share of peak, while_training",
+                kind="logit_normal", low=0.3, high=0.52, mu=-0.384, sigma=0.281,
                 source="https://arxiv.org/abs/2104.04473",
             ),
             InputDistribution(
-                name="price", unit="usd_per_accelerator_hour", kind="lognormal", low=1.1, high=4.1, mu=0.753,
+                name="price", unit="USD per accelerator-hour", kind="lognormal", low=1.1, high=4.1, mu=0.753,
                 sigma=0.4, source="350 dated prices, 2022",
             ),
             InputDistribution(
@@ -273,8 +275,8 @@ def calibration() -> Calibration:
     )
     return calibrate(
         [
-            CalibrationRun(label=f"{recipe}-{seed}", recipe=recipe, seed=seed, scores={"facts": facts, "agreement": other},
-                           held_out_loss=loss)
+            CalibrationRun(label=f"{recipe}-{seed}", recipe=recipe, seed=seed, held_out_loss=loss,
+                           scores={"facts": facts, "agreement": other})
             for seed, (recipe, (facts, other, loss)) in enumerate(scores)
         ]
     )  # fmt: skip

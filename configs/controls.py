@@ -1,0 +1,57 @@
+"""Recipes broken on purpose: negative controls that a benchmark suite must be able to tell from a good replica."""
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from configs.errors import BadInputError
+from configs.schema import RunConfig, ScheduleConfig, TrainConfig
+
+
+def _steps(share: float) -> Callable[[TrainConfig], dict[str, Any]]:
+    # The whole schedule in fewer steps: a finished, under-trained model, not one cut off in the middle.
+    return lambda train: {"steps": round(train.steps * share)}
+
+
+def _tenth_of_learning_rate(train: TrainConfig) -> dict[str, Any]:
+    optimizer = train.optimizer
+    return {"optimizer": optimizer.model_copy(update={"learning_rate": optimizer.learning_rate / 10})}
+
+
+def _no_decay(train: TrainConfig) -> dict[str, Any]:
+    return {"schedule": ScheduleConfig(kind="constant", warmup_fraction=train.schedule.warmup_fraction)}
+
+
+CONTROLS: dict[str, Callable[[TrainConfig], dict[str, Any]]] = {
+    "half_steps": _steps(1 / 2),
+    "three_quarter_steps": _steps(3 / 4),
+    "lr_tenth": _tenth_of_learning_rate,
+    "no_decay": _no_decay,
+}
+
+
+def broken(config: RunConfig, control: str) -> RunConfig:
+    """`config` with the recipe of a control. Raises BadInputError naming the nearest known one."""
+    if control not in CONTROLS:
+        close = difflib.get_close_matches(control, CONTROLS, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise BadInputError(f"--controls: unknown control {control!r}; {hint}choices: {', '.join(CONTROLS)}")
+    return config.model_copy(update={"train": config.train.model_copy(update=CONTROLS[control](config.train))})
+
+
+def one_process(config: RunConfig) -> RunConfig:
+    """The same recipe on one process: the global batch stays, so does the data order."""
+    train = config.train.model_copy(
+        update={
+            "micro_batch_size": config.train.global_batch_rows,
+            "gradient_accumulation_steps": 1,
+            "data_parallel_size": 1,
+            "tensor_parallel_size": 1,
+        }
+    )
+    return config.model_copy(update={"train": train})
+
+
+def with_seed(config: RunConfig, seed: int) -> RunConfig:
+    """The same recipe from another initialisation and data order."""
+    return config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})

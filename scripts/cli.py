@@ -1,0 +1,293 @@
+"""The `replibench` command. Thin: it reads arguments, calls a stage, prints, and sets the exit code.
+
+Heavy imports wait until a command needs them, so that --help, compare and estimate answer at once.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from configs.errors import BadInputError, InterruptedRunError, WorkFailedError
+
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train a replica of a language model, judge it against the original, forecast GPT-3 scale.\n\n"
+    "Exit codes: 0 done or pass, 1 the criterion failed, 2 bad input, 3 the work itself failed, 130 interrupted.",
+)
+extrapolate_app = typer.Typer(no_args_is_help=True, help="From measured runs to GPT-3 scale.")
+app.add_typer(extrapolate_app, name="extrapolate")
+
+
+class Format(StrEnum):
+    """What stdout gets."""
+
+    text = "text"
+    json = "json"
+
+
+Config = Annotated[str, typer.Argument(metavar="CONFIG", help="a run's YAML, or the name of a preset such as smoke")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a key, such as train.steps=100")
+]
+RunDir = Annotated[Path | None, typer.Option("--run-dir", help="where the run lives [default: runs/NAME]")]
+OutputFormat = Annotated[Format, typer.Option("--format", help="text for people, json for machines")]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="show a traceback with an error")] = False,
+) -> None:
+    _State.debug = debug
+
+
+class _State:
+    debug = False
+
+
+@app.command()
+def run(config: Config, overrides: Overrides = None, run_dir: RunDir = None, fmt: OutputFormat = Format.text) -> None:
+    """Train a replica, evaluate it and the original, give the verdict, the forecast and the report.
+
+    Example: replibench run configs/runs/smoke.yaml --set train.seed=3 --run-dir runs/seed3
+    """
+    from report.html import write_report
+    from report.terminal import forecast_table, verdict_table
+    from scripts import stages
+
+    with _run_directory(config, overrides, run_dir) as (settings, directory, screen):
+        _needs_reference(settings)
+        from train.prepare import prepare_run
+
+        if not (directory / "run.json").is_file():
+            with screen.stage("checking the input") as update:
+                prepare_run(settings, directory, lambda text: update(0, text))
+        if not stages.identity_is_broken(directory):
+            stages.train(settings, directory, screen)
+            stages.evaluate(settings, directory, screen)
+        verdict = stages.judge(settings, directory)
+        forecast = stages.predict(settings, directory)
+        page = write_report(directory)
+        if fmt is Format.json:
+            _print_json(verdict)
+        else:
+            screen.show(verdict_table(verdict))
+            screen.show(forecast_table(forecast))
+            screen.say(f"report: {page}")
+    raise typer.Exit(verdict.exit_code)
+
+
+@app.command()
+def train(config: Config, overrides: Overrides = None, run_dir: RunDir = None, fmt: OutputFormat = Format.text) -> None:
+    """Train only, and export a Hugging Face checkpoint to RUN_DIR/replica. Goes on where it was stopped.
+
+    Example: replibench train configs/runs/tinyworld-reference.yaml
+    """
+    from report.terminal import run_table
+    from scripts import stages
+
+    with _run_directory(config, overrides, run_dir) as (settings, directory, screen):
+        record = stages.train(settings, directory, screen)
+        _print_json(record) if fmt is Format.json else screen.show(run_table(record))
+        screen.say(f"checkpoint: {directory / 'replica'}")
+
+
+@app.command()
+def evaluate(
+    config: Config, overrides: Overrides = None, run_dir: RunDir = None, fmt: OutputFormat = Format.text
+) -> None:
+    """Evaluate a trained run's replica, and the original if it has one, with lm-eval.
+
+    Example: replibench evaluate configs/runs/smoke.yaml --set evaluation.items.facts=2000
+    """
+    from scripts import stages
+
+    with _run_directory(config, overrides, run_dir) as (settings, directory, screen):
+        stages.evaluate(settings, directory, screen)
+        sides = sorted(path for path in (directory / "eval").iterdir() if (path / "complete").is_file())
+        if fmt is Format.json:
+            typer.echo(json.dumps({side.name: str(side) for side in sides}))
+        else:
+            for side in sides:
+                typer.echo(side)
+
+
+@app.command()
+def compare(
+    original: Annotated[Path, typer.Argument(help="lm-eval results of the original: a directory or a results_*.json")],
+    replica: Annotated[Path, typer.Argument(help="the same of the replica")],
+    output: Annotated[Path | None, typer.Option("--output", help="also write the verdict to this file")] = None,
+    fmt: OutputFormat = Format.text,
+) -> None:
+    """Apply the criterion to anybody's lm-eval results: within two percentage points on every shared benchmark?
+
+    Example: replibench compare runs/smoke/eval/original runs/smoke/eval/replica
+    """
+    with reporting_errors():
+        from configs.files import write_record
+        from eval.criterion import compare as apply_criterion
+        from eval.results import read_scores
+        from report.terminal import verdict_table
+        from scripts.console import Screen
+
+        verdict = apply_criterion(read_scores(original), read_scores(replica))
+        if output:
+            write_record(output, verdict)
+        _print_json(verdict) if fmt is Format.json else Screen().show(verdict_table(verdict))
+    raise typer.Exit(verdict.exit_code)
+
+
+@app.command()
+def calibrate(
+    config: Config,
+    seeds: Annotated[int, typer.Option("--seeds", min=2, help="good runs: the recipe itself from so many seeds")] = 4,
+    controls: Annotated[str, typer.Option("--controls", help="broken recipes, by comma")] = "lr_tenth,half_steps",
+    control_seeds: Annotated[int, typer.Option("--control-seeds", min=1, help="runs of each broken recipe")] = 2,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="runs side by side [default: cores]")] = None,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    fmt: OutputFormat = Format.text,
+) -> None:
+    """Measure what the suite can tell apart: how often good seeds pass, and how often broken recipes pass.
+
+    Example: replibench calibrate configs/runs/smoke.yaml --seeds 4 --controls lr_tenth,half_steps
+    """
+    from report.terminal import calibration_table
+    from scripts.calibrate import calibrate_recipe
+
+    with _run_directory(config, overrides, run_dir, suffix="-calibration") as (settings, directory, screen):
+        names = [name for name in controls.split(",") if name]
+        result = calibrate_recipe(settings, directory, seeds, names, control_seeds, jobs, screen)
+        _print_json(result) if fmt is Format.json else screen.show(calibration_table(result))
+        screen.say(f"calibration: {directory / 'calibration.json'}")
+
+
+@app.command()
+def estimate(
+    architecture: Annotated[str, typer.Argument(help="an architecture preset, such as gpt3-175b")],
+    tokens: Annotated[float, typer.Option("--tokens", help="training tokens")] = 300e9,
+    sequence_length: Annotated[int, typer.Option("--sequence-length", min=1)] = 2048,
+    fmt: OutputFormat = Format.text,
+) -> None:
+    """Count the FLOPs of training an architecture, by every convention, without training.
+
+    Example: replibench estimate gpt3-175b --tokens 300e9 --sequence-length 2048
+    """
+    with reporting_errors():
+        from accounting.flops import flop_ledger
+        from configs.presets import architecture as preset
+
+        if tokens < 1:
+            raise BadInputError(f"--tokens: {tokens:g} is not a number of tokens")
+        shape = preset(architecture)
+        try:
+            ledger = flop_ledger(shape, tokens=round(tokens), sequence_length=sequence_length)
+        except ValueError as error:
+            raise BadInputError(f"--sequence-length: {error}") from None
+        if fmt is Format.json:
+            _print_json(ledger)
+        else:
+            from report.terminal import flop_table
+            from scripts.console import Screen
+
+            Screen().show(flop_table(ledger, architecture))
+
+
+@extrapolate_app.command("forecast")
+def forecast_command(
+    config: Config, overrides: Overrides = None, run_dir: RunDir = None, fmt: OutputFormat = Format.text
+) -> None:
+    """Compute, time and cost of the target model on a cluster, with 90 % intervals and their sources.
+
+    Example: replibench extrapolate forecast configs/runs/smoke.yaml --set forecast.cluster=h100-512
+    """
+    with reporting_errors():
+        from configs.loader import load_config
+        from report.terminal import forecast_table
+        from scripts import stages
+        from scripts.console import Screen
+
+        settings = load_config(config, overrides or ())
+        directory = run_dir or Path("runs") / settings.name
+        result = stages.predict(settings, directory)
+        _print_json(result) if fmt is Format.json else Screen().show(forecast_table(result))
+
+
+@app.command()
+def report(run_dir: Annotated[Path, typer.Argument(help="a run directory, such as runs/smoke")]) -> None:
+    """Write report.html and report.md from the records of a run directory.
+
+    Example: replibench report runs/smoke
+    """
+    with reporting_errors():
+        from report.html import write_report
+
+        typer.echo(write_report(run_dir))
+
+
+@contextmanager
+def _run_directory(
+    config: str, overrides: list[str] | None, run_dir: Path | None, suffix: str = ""
+) -> Iterator[tuple[Any, Path, Any]]:
+    """The checked configuration, its directory held for us alone, and the screen; errors become exit codes."""
+    with reporting_errors():
+        from configs.loader import load_config
+        from configs.locks import exclusive
+        from scripts.console import Screen
+
+        settings = load_config(config, overrides or ())
+        directory = run_dir or Path("runs") / f"{settings.name}{suffix}"
+        with exclusive(directory):
+            yield settings, directory, Screen()
+
+
+@contextmanager
+def reporting_errors() -> Iterator[None]:
+    """One line on stderr and the exit code of the design; a traceback only with --debug."""
+    try:
+        yield
+    except (BadInputError, WorkFailedError) as error:
+        if _State.debug:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except (KeyboardInterrupt, InterruptedRunError) as stop:
+        typer.echo(str(stop) or "interrupted; run the same command again to go on", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _needs_reference(settings: Any) -> None:
+    if settings.reference is None:
+        raise BadInputError(f"{settings.name}: `run` needs a `reference` to compare with; `replibench train` does not")
+
+
+def _print_json(record: Any) -> None:
+    typer.echo(record.model_dump_json(indent=2, by_alias=True))
+
+
+def main() -> None:
+    """Entry point of the `replibench` command."""
+    logging.disable(logging.WARNING)  # the libraries' chatter
+    try:
+        app()
+    except Exception as error:  # a bug of ours: still one line, and the way to the traceback
+        if _State.debug:
+            raise
+        typer.echo(f"error: {type(error).__name__}: {error} (a bug: run again with `replibench --debug …`)", err=True)
+        sys.exit(WorkFailedError.exit_code)
+
+
+if __name__ == "__main__":
+    main()

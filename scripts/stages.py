@@ -1,0 +1,100 @@
+"""The stages of a run, each from files to files, with its progress shown. `run` is all of them in order."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from configs.benchmarks import benchmark_rules
+from configs.errors import BadInputError
+from configs.files import read_record, write_record
+from configs.schema import RunConfig
+from eval.calibration import Calibration
+from eval.criterion import compare, held_out_loss
+from eval.launch import evaluate_models, prepare_benchmarks
+from eval.results import Scores, read_scores
+from eval.verdict import IdentityDifference, Verdict
+from extrapolate.forecast import Forecast, forecast
+from scripts.console import Screen
+from tinyworld.benchmarks import BENCHMARKS
+from train.record import Manifest, RunRecord
+
+
+def train(config: RunConfig, run_dir: Path, screen: Screen) -> RunRecord:
+    """Prepare and train, from where an earlier attempt stopped; a finished run is left as it is."""
+    from train.launch import launch
+    from train.prepare import prepare_run
+
+    with screen.stage("preparing") as update:
+        prepare_run(config, run_dir, lambda text: update(0, text))
+    if not (run_dir / "run.json").is_file():
+        with screen.stage(f"training {config.train.steps:,} steps", config.train.steps) as update:
+
+            def on_progress(line: dict[str, Any]) -> None:
+                update(line["step"], f"loss {line['loss']:.3f}, {line['tokens_per_s']:,.0f} tokens/s")
+
+            launch(run_dir, config.train, on_progress)
+    return read_record(run_dir / "run.json", RunRecord)
+
+
+def evaluate(config: RunConfig, run_dir: Path, screen: Screen, sides: Sequence[str] = ("original", "replica")) -> None:
+    """The models on the suite, through lm-eval; results of the same weights and items are not computed again."""
+    models = {_trained(run_dir): run_dir / "eval" / "replica"}
+    if "original" in sides and (run_dir / "reference.path").is_file():
+        models[Path((run_dir / "reference.path").read_text())] = run_dir / "eval" / "original"
+    with screen.stage(f"evaluating {len(models)} model{'s' if len(models) > 1 else ''}", 1.0) as update:
+        benchmarks = run_dir / "benchmarks"
+        tasks = prepare_benchmarks(config, benchmarks)
+        evaluate_models(models, benchmarks, tasks, config, lambda share: update(share, ""))
+
+
+def judge(config: RunConfig, run_dir: Path) -> Verdict:
+    """Apply the criterion to the run's two evaluations (or refuse, where the architectures differ)."""
+    manifest = read_record(run_dir / "manifest.json", Manifest)
+    if manifest.identity is None:
+        raise BadInputError(f"{config.name}: has no `reference`, so there is nothing to compare with")
+    differences = [
+        IdentityDifference(field=d.field, reference=str(d.reference), replica=str(d.replica))
+        for d in manifest.identity.differences
+    ]
+    losses = None
+    if (run_dir / "run.json").is_file():
+        loss = read_record(run_dir / "run.json", RunRecord).held_out_loss
+        if loss is not None and loss.original is not None:
+            losses = held_out_loss(loss.original, loss.replica, _tolerance(config))
+    sides = [run_dir / "eval" / side for side in ("original", "replica")]
+    if differences and not all(side.is_dir() for side in sides):
+        original, replica = (Scores(path=str(side), model_name=None, tasks={}) for side in sides)
+    else:
+        rules = benchmark_rules().with_chance({f"tinyworld_{b.name}": b.chance for b in BENCHMARKS.values()})
+        original, replica = (read_scores(side, rules) for side in sides)
+    verdict = compare(original, replica, identity_differences=differences, held_out=losses)
+    write_record(run_dir / "verdict.json", verdict)
+    return verdict
+
+
+def predict(config: RunConfig, run_dir: Path | None) -> Forecast:
+    """Forecast the target of `config`; beside the run's own ledger, if there is a run."""
+    path = run_dir / "run.json" if run_dir else None
+    record = read_record(path, RunRecord) if path and path.is_file() else None
+    result = forecast(config.forecast, record)
+    if run_dir and run_dir.is_dir():
+        write_record(run_dir / "forecast.json", result)
+    return result
+
+
+def identity_is_broken(run_dir: Path) -> bool:
+    """Whether the prepared replica's architecture is not the reference's."""
+    identity = read_record(run_dir / "manifest.json", Manifest).identity
+    return identity is not None and not identity.identical
+
+
+def _trained(run_dir: Path) -> Path:
+    if not (run_dir / "run.json").is_file():
+        raise BadInputError(f"{run_dir}: is not trained to the end; run `replibench train` first")
+    return run_dir / "replica"
+
+
+def _tolerance(config: RunConfig) -> float | None:
+    if config.calibration is None:
+        return None
+    return read_record(Path(config.calibration), Calibration).loss_tolerance

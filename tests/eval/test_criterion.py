@@ -1,0 +1,290 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lm_eval_directory import write_lm_eval
+
+from configs.files import read_record, write_record
+from eval.criterion import compare, held_out_loss, literal_readings, within_margin
+from eval.results import Item, Scores, TaskScores, read_scores
+from eval.verdict import CLUSTERED, PAIRED, UNPAIRED, IdentityDifference, Verdict
+
+
+def task(name, right, *, units=None, **fields):
+    items = tuple(Item(i, f"hash {i}", bool(r), units[i] if units else None) for i, r in enumerate(right))
+    defaults = {"metric": "acc", "n_shot": 0, "version": "1.0", "chance": 0.0, "finite": True}
+    return TaskScores(name=name, n_items=len(items), correct=sum(map(bool, right)), items=items, **(defaults | fields))
+
+
+def scores(*tasks, **fields):
+    return Scores(path="somewhere", model_name="m", tasks={t.name: t for t in tasks}, **fields)
+
+
+def counted(**tasks):
+    """Scores without samples, from name=(correct, n)."""
+    return scores(*(TaskScores(name, "acc", n, correct, chance=0.0) for name, (correct, n) in tasks.items()))
+
+
+def answers(n, wrong):
+    right = np.ones(n, dtype=bool)
+    right[list(wrong)] = False
+    return right
+
+
+# ---- literal
+
+
+@pytest.mark.parametrize("n", [100, 50, 1000, 700])
+def test_exactly_two_points_pass_in_both_directions(n):
+    assert abs(0.86 - 0.84) * 100 > 2  # the trap
+    a, b = 84 * n // 100, 86 * n // 100
+    assert within_margin(a, n, b, n)
+    assert within_margin(b, n, a, n)
+    assert not within_margin(a, n, b + 1, n)
+    assert literal_readings([(a, n, b, n)]).every_benchmark.passes
+
+
+def test_three_points_better_fails_too():
+    verdict = compare(counted(piqa=(80, 100)), counted(piqa=(83, 100)))
+    assert (verdict.literal.status, verdict.exit_code, verdict.benchmarks[0].difference_pp) == ("fail", 1, 3.0)
+
+
+def test_the_readings_stand_side_by_side_and_differ():
+    verdict = compare(counted(a=(50, 100), b=(50, 100), c=(50, 100)), counted(a=(54, 100), b=(49, 100), c=(50, 100)))
+    readings = verdict.literal.readings
+    assert (readings.every_benchmark.value_pp, readings.every_benchmark.passes) == (4.0, False)
+    assert (readings.mean_absolute_difference.value_pp, readings.mean_absolute_difference.passes) == (5 / 3, True)
+    assert (readings.absolute_mean_difference.value_pp, readings.absolute_mean_difference.passes) == (1.0, True)
+    assert verdict.literal.worst_benchmark == "a"
+
+
+def test_published_pythia_pair():
+    # EleutherAI's results for Pythia-160M v1.1 and its deduplicated twin, zero-shot (github.com/EleutherAI/pythia,
+    # evals/): every-benchmark fails by winogrande, both means pass.
+    n_and_right = {  # n, correct of one, correct of the other
+        "arc_challenge": (1172, 273, 283),
+        "arc_easy": (2376, 1034, 1046),
+        "lambada_openai": (5153, 1692, 1761),
+        "logiqa": (651, 124, 137),
+        "piqa": (1838, 1153, 1136),
+        "sciq": (1000, 741, 720),
+        "winogrande": (1267, 673, 630),
+        "wsc": (104, 38, 38),
+    }
+    one = counted(**{name: (a, n) for name, (n, a, _) in n_and_right.items()})
+    two = counted(**{name: (b, n) for name, (n, _, b) in n_and_right.items()})
+    verdict = compare(one, two)
+    readings = verdict.literal.readings
+    assert verdict.literal.status == "fail"
+    assert verdict.literal.worst_benchmark == "winogrande"
+    assert readings.every_benchmark.value_pp == pytest.approx(3.3938, abs=1e-4)
+    assert readings.mean_absolute_difference.value_pp == pytest.approx(1.3891, abs=1e-4)
+    assert readings.absolute_mean_difference.value_pp == pytest.approx(0.2156, abs=1e-4)
+    assert sum(b.literal_pass for b in verdict.benchmarks) == 6
+    arc = verdict.benchmarks[0]  # Wald's unpaired interval, computed elsewhere: −2.0381 to 3.7446, p = 0.257
+    assert (arc.low_pp, arc.high_pp) == pytest.approx((-2.0381, 3.7446), abs=0.02)
+    assert arc.p_equivalence == pytest.approx(0.257, abs=0.003)
+    assert verdict.evidence.status == "inconclusive"
+    assert all(b.method == UNPAIRED for b in verdict.benchmarks)
+
+
+# ---- evidence
+
+
+def test_equivalence_shown_on_every_benchmark_is_replicated():
+    verdict = compare(scores(task("a", answers(4000, range(100)))), scores(task("a", answers(4000, range(20, 130)))))
+    (benchmark,) = verdict.benchmarks
+    assert (verdict.evidence.status, verdict.literal.status, benchmark.method) == ("replicated", "pass", PAIRED)
+    assert (benchmark.original_only_correct, benchmark.replica_only_correct) == (30, 20)
+    assert benchmark.items_needed is None
+
+
+def test_one_benchmark_not_shown_makes_all_only_consistent_and_says_what_is_missing():
+    big, small = answers(4000, range(100)), answers(200, range(30))
+    other = answers(200, [*range(15), *range(50, 65)])
+    verdict = compare(scores(task("big", big), task("small", small)), scores(task("big", big), task("small", other)))
+    assert [b.status for b in verdict.benchmarks] == ["replicated", "consistent"]
+    assert verdict.evidence.status == "consistent"
+    assert verdict.benchmarks[1].items_needed == pytest.approx(27055.4 * 32 / 202, abs=1)
+
+
+def test_a_difference_is_declared_after_holm_only():
+    def unpaired(n_benchmarks):
+        same = {f"x{i}": (500, 1000) for i in range(n_benchmarks - 1)}
+        return compare(counted(a=(1000, 2000), **same), counted(a=(1100, 2000), **same))
+
+    alone, among = unpaired(1), unpaired(10)
+    assert alone.benchmarks[0].p_beyond_margin == pytest.approx(0.029, abs=0.002)
+    assert alone.evidence.status == "not_replicated"
+    assert among.evidence.status == "inconclusive"
+
+
+def test_at_chance_is_uninformative_however_equal():
+    guesses = np.arange(4000) % 2 == 0
+    verdict = compare(scores(task("a", guesses, chance=0.5)), scores(task("a", guesses, chance=0.5)))
+    assert verdict.benchmarks[0].above_chance is False
+    assert verdict.evidence.status == "uninformative"
+    assert verdict.literal.status == "pass"
+    assert any("not above chance" in warning for warning in verdict.warnings)
+
+
+def test_unknown_chance_is_said_and_not_guessed():
+    verdict = compare(
+        scores(task("a", answers(50, [1]), chance=None)), scores(task("a", answers(50, [1]), chance=None))
+    )
+    assert verdict.benchmarks[0].above_chance is None
+    assert any("chance level not known" in w for w in verdict.warnings)
+
+
+def test_units_widen_the_interval():
+    one, two = answers(800, range(80)), answers(800, range(40, 120))
+    units = [str(i // 8) for i in range(800)]
+    plain = compare(scores(task("a", one)), scores(task("a", two))).benchmarks[0]
+    clustered = compare(scores(task("a", one, units=units)), scores(task("a", two, units=units))).benchmarks[0]
+    assert (clustered.method, clustered.n_units) == (CLUSTERED, 100)
+    assert clustered.high_pp - clustered.low_pp > 2 * (plain.high_pp - plain.low_pp)
+
+
+patterns = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
+
+
+@given(st.lists(patterns, min_size=1, max_size=4), st.integers(1, 40), st.booleans())
+def test_swapping_the_sides_negates_and_keeps_the_literal_layer(benchmarks, times, with_units):
+    def side(index):
+        return scores(
+            *(
+                task(f"b{k}", rights, units=[str(i // 3) for i in range(len(rights))] if with_units else None)
+                for k, pairs in enumerate(benchmarks)
+                for rights in [[pair[index] for pair in pairs] * times]
+            )
+        )
+
+    forth, back = compare(side(0), side(1)), compare(side(1), side(0))
+    assert forth.literal == back.literal
+    for one, two in zip(forth.benchmarks, back.benchmarks, strict=True):
+        assert one.difference_pp == -two.difference_pp
+        assert (one.low_pp, one.high_pp) == pytest.approx((-two.high_pp, -two.low_pp), abs=1e-6)
+        assert one.low_pp <= one.difference_pp <= one.high_pp
+        assert one.high_pp > one.low_pp
+    if forth.evidence.status in ("replicated", "consistent"):
+        assert forth.literal.status == "pass"
+    if forth.evidence.status in ("not_replicated", "inconclusive"):
+        assert forth.literal.status == "fail"
+    same = compare(side(0), side(0))
+    assert same.literal.status == "pass"
+    assert all(value.value_pp == 0 for _, value in same.literal.readings)
+
+
+# ---- refused
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"n_shot": 5}, "different shots: 0 and 5"),
+        ({"version": "2.0"}, "different task versions: 1.0 and 2.0"),
+        ({"metric": "acc_norm"}, "different metrics: acc and acc_norm"),
+        ({"finite": False}, "log-likelihoods of the replica are not all finite"),
+        ({"items": (Item(0, "another", True, None),) * 3}, "different documents: 3 of 3"),
+        ({"requests_digest": "samples:2"}, "different prompts or targets"),
+    ],
+)
+def test_what_is_not_comparable_is_refused_by_name(change, reason):
+    one = task("a", [1, 1, 0], requests_digest="samples:1")
+    verdict = compare(scores(one), scores(replace(one, **change)))
+    assert (verdict.literal.status, verdict.evidence.status, verdict.exit_code) == ("invalid", "invalid", 2)
+    assert len(verdict.reasons) == 1
+    assert verdict.reasons[0].startswith(f"a: {reason}")
+    assert not verdict.benchmarks
+
+
+def test_limits_policies_and_architectures_are_refused():
+    one = scores(task("a", [1, 0]), limit="100", policy={"max_length": "256"})
+    two = scores(task("a", [1, 0]), policy={"max_length": "128"})
+    layers = IdentityDifference(field="n_layers", reference="3", replica="2")
+    reasons = compare(one, two, identity_differences=[layers]).reasons
+    assert reasons == (
+        "architectures are not identical: n_layers is 3 in the original and 2 in the replica",
+        "different limits: 100 and none",
+        "different tokenizer or length policy: max_length 256 and 128",
+    )
+
+
+def test_digests_of_different_kinds_and_unrecorded_fields_are_not_compared():
+    one = task("a", [1, 0], requests_digest="samples:1", n_shot=None)
+    two = task("a", [1, 0], requests_digest="lm-eval:2", n_shot=5)
+    assert compare(scores(one, policy={"max_length": "1"}), scores(two)).literal.status == "pass"
+
+
+# ---- warned of
+
+
+def test_benchmarks_of_one_side_are_named_and_not_compared():
+    verdict = compare(counted(a=(1, 2), b=(1, 2)), counted(b=(1, 2), c=(1, 2)))
+    assert ([b.name for b in verdict.benchmarks], verdict.only_original, verdict.only_replica) == (
+        ["b"],
+        ("a",),
+        ("c",),
+    )
+    assert [w for w in verdict.warnings if "only, not compared" in w] == [
+        "evaluated for the original only, not compared: a",
+        "evaluated for the replica only, not compared: c",
+    ]
+
+
+def test_nothing_shared_is_not_evaluated():
+    verdict = compare(counted(a=(1, 2)), counted(c=(1, 2)))
+    assert (verdict.literal.status, verdict.evidence.status, verdict.exit_code) == ("not_evaluated", "not_evaluated", 2)
+    assert verdict.reasons
+
+
+def test_held_out_loss_stands_beside_the_verdict():
+    good, bad = held_out_loss(0.81, 0.82, 0.02), held_out_loss(0.81, 0.86, 0.02)
+    assert (good.passes, bad.passes, held_out_loss(0.81, 0.9).passes) == (True, False, None)
+    assert held_out_loss(0.81, float("nan"), 0.02).passes is False
+    verdict = compare(counted(a=(1, 2)), counted(a=(1, 2)), held_out=bad)
+    assert verdict.literal.status == "pass"
+    assert any("held-out loss differs by +0.0500" in w for w in verdict.warnings)
+
+
+# ---- from files
+
+
+def test_from_lm_eval_files_to_a_record_and_back(tmp_path):
+    rng = np.random.default_rng(0)
+    one, two = ({"piqa": (rng.random(300) < 0.8).tolist()} for _ in range(2))
+    original = read_scores(write_lm_eval(tmp_path / "original", one, seed=1))
+    replica = read_scores(write_lm_eval(tmp_path / "replica", two, seed=2))
+    verdict = compare(original, replica)
+    assert verdict.benchmarks[0].method == PAIRED
+    assert not verdict.warnings
+    write_record(tmp_path / "verdict.json", verdict)
+    assert read_record(tmp_path / "verdict.json", Verdict) == verdict
+    assert json.loads((tmp_path / "verdict.json").read_text())["schema"] == "replibench.verdict/1"
+
+
+def test_bit_identical_answers_of_two_models_are_pointed_out(tmp_path):
+    one, other = {"piqa": [True] * 30}, {"piqa": [True] * 30}
+    original = read_scores(write_lm_eval(tmp_path / "a", one, seed=1))
+    copy = read_scores(write_lm_eval(tmp_path / "b", other, seed=1))
+    twin = read_scores(write_lm_eval(tmp_path / "c", other, seed=2))
+    assert any("bit-identical" in w for w in compare(original, copy).warnings)
+    assert not any("bit-identical" in w for w in compare(original, twin).warnings)
+
+
+def test_different_shots_in_files_are_refused(tmp_path):
+    sides = [read_scores(write_lm_eval(tmp_path / str(n), {"piqa": [True]}, n_shot=n)) for n in (0, 5)]
+    assert compare(*sides).reasons == ("piqa: different shots: 0 and 5",)
+
+
+def test_the_criterion_is_light():
+    code = (
+        "import sys, eval.criterion, eval.calibration; "
+        "print([m for m in ('torch', 'transformers', 'deepspeed', 'lm_eval') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
