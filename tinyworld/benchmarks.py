@@ -98,7 +98,7 @@ _ALL = (
         "the bu xi must a | bug",
         4,
         0.25,
-        6000,
+        6480,
         "ARC",
         max_per_unit=3,
     ),

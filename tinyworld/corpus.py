@@ -14,12 +14,12 @@ HELD_OUT_SEED = 1_000_003
 
 # Relative number of documents of each family.
 DOCUMENT_WEIGHTS = {
-    "agreement": 1.6,
+    "agreement": 3.0,
     "last_word": 1.0,
     "tool_use": 0.8,
-    "pronoun": 0.8,
-    "compare": 1.2,
-    "facts": 7.0,
+    "pronoun": 1.3,
+    "compare": 2.8,
+    "facts": 8.5,
     "next_event": 0.6,
 }
 

@@ -9,8 +9,8 @@ from random import Random
 from tinyworld import lexicon
 from tinyworld.draws import Weighted, digest, shuffled
 
-ENTITIES = 500
-ENTITY_RANK_OFFSET = 250.0  # weight of the entity of rank i is 1 / (i + offset): the larger, the flatter
+ENTITIES = 540
+ENTITY_RANK_OFFSET = 270.0  # weight of the entity of rank i is 1 / (i + offset): the larger, the flatter
 SCRIPTS = 30
 SCRIPT_LENGTH = 4
 HELD_OUT_CLAUSES = 2  # clauses of each fact that the corpus never uses

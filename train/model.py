@@ -1,15 +1,18 @@
 """The replica before training: the reference's own transformers class, built from its config, random weights."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+from transformers.utils import logging as transformers_logging
 
 from configs.errors import BadInputError
 from train.families import Family, family_of
+from train.record import Difference
 
 
 def full_config(config: dict[str, Any], where: str = "architecture") -> PretrainedConfig:
@@ -43,12 +46,19 @@ def build(config: PretrainedConfig, seed: int, device: torch.device | str) -> Pr
     return model
 
 
-def parameter_shapes(config: PretrainedConfig) -> dict[str, list[int]]:
-    """Name → shape of every tensor that a checkpoint of this config holds (a tied head is not stored twice)."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
-    return {name: list(tensor.shape) for name, tensor in model.state_dict().items() if name not in tied}
+def compare_weights(directory: Path, config: PretrainedConfig) -> tuple[Difference, ...]:
+    """Name by name and shape by shape: where a directory's weights are not what `config` describes. Loads no data.
+
+    Asked of transformers' own loader, which knows the names that older versions of a family wrote.
+    """
+    transformers_logging.disable_progress_bar()
+    _, found = AutoModelForCausalLM.from_pretrained(
+        directory, config=config, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    rows: list[tuple[str, Any, Any]] = [(name, "missing", "expected") for name in found["missing_keys"]]
+    rows += [(name, "in the weights", "not expected") for name in found["unexpected_keys"]]
+    rows += [(name, list(stored), list(expected)) for name, stored, expected in found["mismatched_keys"]]
+    return tuple(Difference(field=name, reference=stored, replica=expected) for name, stored, expected in sorted(rows))
 
 
 def conv1d_to_linear(model: nn.Module) -> None:

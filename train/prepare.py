@@ -18,7 +18,7 @@ from configs.schema import RunConfig
 from train.data import prepare as prepare_corpus
 from train.families import Family, family_of
 from train.record import Identity, Manifest
-from train.reference import Reference, compare_configs, compare_shapes, load_reference, weight_shapes
+from train.reference import Reference, compare_configs, load_reference
 
 # What the trained weights depend on. The other sections may change between stages of one run.
 TRAINING_SECTIONS = ("reference", "revision", "architecture", "data", "train")
@@ -70,8 +70,8 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
 def _check_directory(config: RunConfig, run_dir: Path) -> None:
     stored = run_dir / "config.yaml"
     if not stored.is_file():
-        foreign = run_dir.is_dir() and not (run_dir / "data").is_dir() and any(run_dir.iterdir())
-        if foreign:
+        found = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else set()
+        if found - {".lock"} and "data" not in found:
             raise BadInputError(f"--run-dir {run_dir}: has files in it and is no run directory; name an empty one")
         return
     difference = first_difference(load_config(stored), config, TRAINING_SECTIONS)
@@ -86,24 +86,21 @@ def _requested(config: RunConfig, reference: Reference | None) -> dict[str, Any]
 
 
 def _architecture(config: RunConfig, reference: Reference | None) -> tuple[dict[str, Any], Identity | None]:
-    """The replica's complete config.json, and whether it is the reference's, by config and by parameter shapes."""
-    from train.model import full_config, parameter_shapes
+    """The replica's complete config.json, and whether it is the reference's, whose weights must fit its config."""
+    from train.model import compare_weights, full_config
 
     replica = full_config(_requested(config, reference), "architecture" if config.architecture else "reference")
     if reference is None:
         return replica.to_dict(), None
     original = full_config(reference.config, "reference")
-    by_config = compare_configs(original.to_dict(), replica.to_dict())
-    if not by_config.identical:
-        return replica.to_dict(), by_config
-    by_shape = compare_shapes(weight_shapes(reference.directory), parameter_shapes(replica))
-    if not by_shape.identical:
-        first = by_shape.differences[0]
+    stray = compare_weights(reference.directory, original)
+    if stray:
+        first = stray[0]
         raise BadInputError(
             f"reference: {reference.directory}: its weights are not of its config.json's architecture "
             f"({first.field}: {first.reference} in the weights, {first.replica} by the config)"
         )
-    return replica.to_dict(), by_shape
+    return replica.to_dict(), compare_configs(original.to_dict(), replica.to_dict())
 
 
 def _check_layout(config: RunConfig, family: Family, architecture: dict[str, Any]) -> None:

@@ -23,7 +23,11 @@ class Difference(Record):
 
 
 class Identity(Record):
-    """Is the replica's architecture the reference's? Config keys that matter, and every parameter's name and shape."""
+    """Is the replica's architecture the reference's, key by key of the config that matters?
+
+    The reference's weights were checked, name by name and shape by shape, to be what its own config describes; the
+    replica is built from the same config by the same class.
+    """
 
     identical: bool
     differences: tuple[Difference, ...] = ()

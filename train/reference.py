@@ -106,30 +106,6 @@ def compare_configs(reference: dict[str, Any], replica: dict[str, Any]) -> Ident
     return Identity(identical=not differences, differences=differences)
 
 
-def compare_shapes(reference: dict[str, list[int]], replica: dict[str, list[int]]) -> Identity:
-    """Parameter by parameter: which names or shapes of the reference's weights the replica does not have."""
-    differences = tuple(
-        Difference(field=f"parameter {name}", reference=reference.get(name), replica=replica.get(name))
-        for name in sorted(reference.keys() | replica.keys())
-        if reference.get(name) != replica.get(name)
-    )
-    return Identity(identical=not differences, differences=differences)
-
-
-def weight_shapes(directory: Path) -> dict[str, list[int]]:
-    """Name → shape of every tensor in a directory's safetensors, read from the headers alone."""
-    from safetensors import safe_open
-
-    shapes: dict[str, list[int]] = {}
-    for path in sorted(directory.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="numpy") as tensors:
-                shapes.update({name: list(tensors.get_slice(name).get_shape()) for name in tensors.keys()})  # noqa: SIM118
-        except Exception as error:  # safetensors raises its own type for a damaged header
-            raise BadInputError(f"reference: {path}: not a safetensors file: {error}") from None
-    return shapes
-
-
 def _fetch(source: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
