@@ -20,7 +20,7 @@ DOCUMENT_WEIGHTS = {
     "pronoun": 1.3,
     "compare": 2.8,
     "facts": 8.5,
-    "next_event": 0.6,
+    "next_event": 1.2,
 }
 
 

@@ -24,6 +24,7 @@ from train.families import Family
 from train.model import decay_groups
 
 TIMEOUT = timedelta(minutes=10)
+STATE = "replibench"  # our key in DeepSpeed's client state
 
 
 def initialise(device: torch.device) -> None:
@@ -91,7 +92,7 @@ def save(engine: Any, directory: Path, tag: str, state: dict[str, Any]) -> None:
     if dist.get_rank() == 0 and partial.exists():
         shutil.rmtree(partial)
     dist.barrier()
-    engine.save_checkpoint(str(partial), tag=tag, client_state=state, save_latest=False)
+    engine.save_checkpoint(str(partial), tag=tag, client_state={STATE: state}, save_latest=False)
     torch.save(_random_state(), partial / tag / f"random-{dist.get_rank()}.pt")
     dist.barrier()
     if dist.get_rank() == 0:
@@ -99,6 +100,7 @@ def save(engine: Any, directory: Path, tag: str, state: dict[str, Any]) -> None:
             _fsync(path)
         shutil.rmtree(directory / tag, ignore_errors=True)
         (partial / tag).rename(directory / tag)
+        shutil.rmtree(partial)  # DeepSpeed leaves its zero_to_fp32.py beside the tag
         _fsync(directory)
     dist.barrier()
 
@@ -112,7 +114,7 @@ def load(engine: Any, directory: Path, tag: str) -> dict[str, Any]:
     torch.set_rng_state(random["cpu"])
     if random["cuda"] is not None:
         torch.cuda.set_rng_state(random["cuda"])
-    return dict(state)
+    return dict(state[STATE])  # beside it stands what DeepSpeed keeps for itself
 
 
 def gather(engine: Any) -> dict[str, torch.Tensor] | None:

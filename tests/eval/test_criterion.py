@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lm_eval_directory import write_lm_eval
 
 from configs.files import read_record, write_record
 from eval.criterion import compare, held_out_loss, literal_readings, within_margin
 from eval.results import Item, Scores, TaskScores, read_scores
 from eval.verdict import CLUSTERED, PAIRED, UNPAIRED, IdentityDifference, Verdict
+from tests.eval.lm_eval_directory import write_lm_eval
 
 
 def task(name, right, *, units=None, **fields):

@@ -1,11 +1,11 @@
 import json
 
 import pytest
-from lm_eval_directory import TIME, edit_results, write_lm_eval
 
 from configs.benchmarks import benchmark_rules, read_benchmark_rules
 from configs.errors import BadInputError
 from eval.results import read_scores
+from tests.eval.lm_eval_directory import TIME, edit_results, write_lm_eval
 
 ANSWERS = {"piqa": [True, True, False, True], "tinyworld_facts": [True, False, False, False]}
 

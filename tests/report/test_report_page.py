@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_records import (
+
+from configs.errors import BadInputError
+from eval.verdict import EvidenceLayer, LiteralLayer
+from report.content import visible
+from report.html import write_report
+from report.plots import DARK, log_ticks
+from tests.report.report_records import (
     HOSTILE,
     calibration,
     failing_verdict,
@@ -19,12 +25,6 @@ from report_records import (
     write_lines,
     write_run,
 )
-
-from configs.errors import BadInputError
-from eval.verdict import EvidenceLayer, LiteralLayer
-from report.content import visible
-from report.html import write_report
-from report.plots import DARK, log_ticks
 
 
 class Page(HTMLParser):

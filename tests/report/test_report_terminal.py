@@ -6,7 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from report_records import (
+from rich.console import Console, RenderableType
+
+from report.formatting import interval_points, points, seconds, significant, usd
+from report.terminal import calibration_table, forecast_table, run_table, verdict_table
+from report.words import conclusion
+from tests.report.report_records import (
     HOSTILE,
     benchmark,
     calibration,
@@ -16,11 +21,6 @@ from report_records import (
     passing_verdict,
     run_record,
 )
-from rich.console import Console, RenderableType
-
-from report.formatting import interval_points, points, seconds, significant, usd
-from report.terminal import calibration_table, forecast_table, run_table, verdict_table
-from report.words import conclusion
 
 
 def printed(renderable: RenderableType, width: int) -> str:

@@ -1,0 +1,139 @@
+"""Write the table of all configuration keys, from the schema, into docs/configuration.md between its two markers.
+
+python -m scripts.document_config
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from configs.errors import BadInputError
+from configs.files import write_text
+from configs.schema import RunConfig
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
+BEGIN, END = "<!-- keys: begin (python -m scripts.document_config) -->", "<!-- keys: end -->"
+
+# Keys that the schema has no description for. A key that gets one there must leave this list (a test holds this).
+MEANINGS = {
+    "data.source": "where the text comes from; the generated world is the only source today",
+    "data.world_seed": "seed of the world that documents and benchmarks speak of",
+    "data.documents": "documents to generate; enough for `train.steps` × the global batch, or the run is refused",
+    "data.documents_seed": "seed of the documents",
+    "data.held_out_documents": "documents that are never trained on, for the held-out loss",
+    "train.steps": "optimizer steps",
+    "train.sequence_length": "tokens that each row predicts; at most the model's context",
+    "train.gradient_accumulation_steps": "forward and backward passes per optimizer step",
+    "train.data_parallel_size": "copies of the model that share the batch, processes",
+    "train.tensor_parallel_size": "processes that one copy of the model is split over; divides the attention heads",
+    "train.zero_stage": "DeepSpeed's ZeRO stage",
+    "train.device": "auto: CUDA if torch finds it",
+    "train.log_every_steps": "steps between lines of `metrics.jsonl`",
+    "train.optimizer.learning_rate": "the peak of the schedule",
+    "train.optimizer.betas": "AdamW's two",
+    "train.optimizer.eps": "AdamW's",
+    "train.optimizer.weight_decay": "AdamW's, on matrices only",
+    "train.schedule.kind": "shape of the decay after the warm-up",
+    "train.checkpoint.every_steps": "steps between checkpoints; one is also written at the end and on a stop",
+    "train.checkpoint.keep_last": "older checkpoints are deleted",
+    "evaluation.suite": "the generated benchmarks are the only suite today",
+    "evaluation.items_seed": "seed of the benchmarks' items",
+    "evaluation.num_fewshot": "solved examples before each item",
+    "evaluation.batch_size": "requests per forward pass",
+    "forecast.mfu": "model FLOPs over the dense peak, a share; of what, says `mfu_kind`",
+    "forecast.draws": "Monte Carlo draws",
+    "forecast.seed": "seed of the draws",
+}
+
+Schema = Mapping[str, Any]
+_BOUNDS = {"ge": "≥", "minimum": "≥", "gt": ">", "exclusiveMinimum": ">", "le": "≤", "maximum": "≤", "lt": "<"}
+_BOUNDS["exclusiveMaximum"] = "<"
+
+
+def tables() -> str:
+    """All keys as Markdown, one table a section."""
+    root = RunConfig.model_json_schema()
+    return "\n\n".join(_section("", root, root["$defs"]))
+
+
+def updated(page: str) -> str:
+    """`page` with the tables between its markers. Raises BadInputError when the markers are not there, once each."""
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        raise BadInputError(f"{PAGE.name}: needs the lines {BEGIN!r} and {END!r}, once each")
+    before, rest = page.split(BEGIN)
+    after = rest.split(END)[1]
+    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
+
+
+def described() -> Iterator[tuple[str, bool]]:
+    """Each key with whether the schema itself describes it."""
+    root = RunConfig.model_json_schema()
+    yield from _described("", root, root["$defs"])
+
+
+def _section(prefix: str, schema: Schema, definitions: Schema) -> Iterator[str]:
+    rows, inner = [], []
+    for name, field in schema["properties"].items():
+        section = _section_of(field, definitions)
+        if section is not None:
+            inner.append((f"{prefix}{name}", section))
+            continue
+        required = name in schema.get("required", ())
+        meaning = field.get("description") or MEANINGS.get(f"{prefix}{name}", "")
+        cells = (f"`{name}`", _type(field, definitions), _default(field, required), meaning)
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    title = f"### `{prefix.rstrip('.')}`" if prefix else "### The top"
+    about = schema.get("description", "").split("\n")[0]
+    table = "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
+    yield f"{title}\n\n{about}\n\n{table}"
+    for path, section in inner:
+        yield from _section(f"{path}.", section, definitions)
+
+
+def _described(prefix: str, schema: Schema, definitions: Schema) -> Iterator[tuple[str, bool]]:
+    for name, field in schema["properties"].items():
+        section = _section_of(field, definitions)
+        if section is not None:
+            yield from _described(f"{prefix}{name}.", section, definitions)
+        else:
+            yield f"{prefix}{name}", "description" in field
+
+
+def _section_of(field: Schema, definitions: Schema) -> Schema | None:
+    """The sub-section that a field is, None for a value. A 90 % range is a value with a shape of its own."""
+    name = field.get("$ref", "").rpartition("/")[2]
+    return None if name in ("", "Range90") else definitions[name]
+
+
+def _type(field: Schema, definitions: Schema) -> str:
+    if "anyOf" in field:
+        return " or ".join(_type(choice, definitions) for choice in field["anyOf"])
+    if "$ref" in field:
+        return "90 % range"
+    if "const" in field:
+        return f"`{field['const']}`"
+    if "enum" in field:
+        return ", ".join(f"`{choice}`" for choice in field["enum"])
+    kind = {"integer": "integer", "number": "number", "string": "text", "null": "null"}.get(field["type"])
+    if kind:
+        bounds = [f"{sign} {field[key]}" for key, sign in _BOUNDS.items() if key in field]
+        return " ".join([kind, ", ".join(bounds)]).strip()
+    if field["type"] == "array":
+        return "[" + ", ".join(_type(item, definitions) for item in field["prefixItems"]) + "]"
+    values = field["additionalProperties"]
+    return "mapping" if values is True else f"mapping of {_type(values, definitions)}"
+
+
+def _default(field: Schema, required: bool) -> str:
+    if required:
+        return "required"
+    value = field.get("default", {})
+    if isinstance(value, dict):
+        value = {key: item for key, item in value.items() if key != "source"}
+        return "`{" + ", ".join(f"{key}: {item}" for key, item in value.items()) + "}`"
+    return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
+
+
+if __name__ == "__main__":
+    write_text(PAGE, updated(PAGE.read_text(encoding="utf-8")))

@@ -1,0 +1,7 @@
+"""Imported once by the fork server of tests/distributed.py."""
+
+from transformers.models import gpt2, gpt_neox  # noqa: F401
+
+import train.worker
+
+assert train.worker

@@ -1,0 +1,64 @@
+"""Parallelism is right when the losses are equal to those of one process."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.train.tiny import losses, tiny_config, train_tiny
+
+LAYOUTS = {
+    "tensor parallel": ("train.tensor_parallel_size=2",),
+    "data parallel": ("train.data_parallel_size=2", "train.micro_batch_size=4"),
+    "accumulation": ("train.micro_batch_size=2", "train.gradient_accumulation_steps=4"),
+    "both": ("train.tensor_parallel_size=2", "train.data_parallel_size=2", "train.micro_batch_size=4"),
+    "ZeRO-0": ("train.data_parallel_size=2", "train.micro_batch_size=4", "train.zero_stage=0"),
+    "ZeRO-2": ("train.data_parallel_size=2", "train.micro_batch_size=4", "train.zero_stage=2"),
+    "ZeRO-3": ("train.data_parallel_size=2", "train.micro_batch_size=4", "train.zero_stage=3"),
+}
+CASES = [("gpt_neox", name) for name in LAYOUTS] + [("gpt2", "tensor parallel"), ("gpt2", "both"), ("gpt2", "ZeRO-3")]
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The run on one process, for each family."""
+    runs = {}
+    for family in ("gpt_neox", "gpt2"):
+        directory = tmp_path_factory.mktemp(family)
+        train_tiny(directory / "run", tiny_config(directory, family))
+        runs[family] = directory / "run"
+    return runs
+
+
+@pytest.mark.parametrize(("family", "layout"), CASES)
+def test_losses_and_weights_do_not_depend_on_the_layout(
+    family: str, layout: str, one_process: dict[str, Path], tmp_path: Path
+) -> None:
+    train_tiny(tmp_path / "run", tiny_config(tmp_path, family, *LAYOUTS[layout]))
+    expected = losses(one_process[family])
+    assert len(expected) == 50
+    assert expected[-1] < expected[0] - 1  # it learned something: equality of constants would prove nothing
+    assert losses(tmp_path / "run") == pytest.approx(expected, abs=1e-5)
+    ours, theirs = (load_file(run / "replica/model.safetensors") for run in (tmp_path / "run", one_process[family]))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=2e-4, rtol=0, msg=name)
+
+
+def test_the_record_counts_positions_tokens_and_flops(one_process: dict[str, Path]) -> None:
+    run = json.loads((one_process["gpt_neox"] / "run.json").read_text())
+    facts = json.loads((one_process["gpt_neox"] / "data/facts.json").read_text())
+    assert run["tokens"] == 50 * 8 * 32
+    assert run["predicted_tokens"] == pytest.approx(run["tokens"] * facts["tokens"] / facts["positions"], rel=0.05)
+    assert run["flops"]["tokens"] == run["tokens"]
+    rate = run["flops"]["model_flop"] / run["tokens"] * run["tokens_per_s"]
+    assert run["mfu"] == pytest.approx(rate / run["peak"]["flop_per_s"])
+    assert 0 < run["mfu"] < 1
+    split = run["time"]
+    assert sum(split.values()) == pytest.approx(run["wall_clock_s"], rel=0.02)
+    assert run["held_out_loss"]["replica"] < 6
+    assert run["held_out_loss"]["original"] is None
+    assert run["restarts"] == 0
+    assert run["finished"]

@@ -1,0 +1,39 @@
+"""The learning rate, against transformers' own schedules."""
+
+import math
+
+import pytest
+import torch
+from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
+
+from configs.schema import ScheduleConfig
+from train.schedule import learning_rate_factor
+
+STEPS = 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "theirs"), [("linear", get_linear_schedule_with_warmup), ("cosine", get_cosine_schedule_with_warmup)]
+)
+def test_the_decay_is_the_usual_one(kind: str, theirs: object) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    reference = theirs(optimizer, 10, STEPS)  # type: ignore[operator]
+    schedule = ScheduleConfig(kind=kind, warmup_fraction=0.05)  # type: ignore[arg-type]
+    for step in range(STEPS):
+        if step >= 10:
+            assert learning_rate_factor(schedule, step, STEPS) == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        reference.step()
+
+
+def test_warm_up_rises_to_the_peak_and_starts_above_zero() -> None:
+    schedule = ScheduleConfig(kind="constant", warmup_fraction=0.05)
+    factors = [learning_rate_factor(schedule, step, STEPS) for step in range(STEPS)]
+    assert factors[:10] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    assert set(factors[10:]) == {1.0}
+
+
+def test_the_floor_is_a_share_of_the_peak() -> None:
+    schedule = ScheduleConfig(kind="cosine", warmup_fraction=0.0, final_fraction=0.1)
+    assert learning_rate_factor(schedule, 0, STEPS) == 1.0
+    assert math.isclose(learning_rate_factor(schedule, STEPS - 1, STEPS), 0.1, abs_tol=1e-3)
