@@ -15,3 +15,8 @@ class WorkFailedError(Exception):
 
 class InterruptedRunError(Exception):
     """The user stopped the work; what it says is how to go on."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, cut to a line; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

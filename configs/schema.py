@@ -109,15 +109,6 @@ class EvaluationConfig(Section):
     num_fewshot: Natural = 0
     batch_size: Count = 64
 
-    @model_validator(mode="after")
-    def _known_benchmarks(self) -> Self:
-        from tinyworld.benchmarks import BENCHMARKS
-
-        for name in self.items:
-            if name not in BENCHMARKS:
-                raise ValueError(f"unknown benchmark {name!r}; the suite has {', '.join(BENCHMARKS)}")
-        return self
-
 
 class RunConfig(Section):
     """A run: the reference (or an architecture of its own), the data, the training, the evaluation, the forecast."""

@@ -10,21 +10,32 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from configs.errors import WorkFailedError
+from configs.errors import BadInputError, WorkFailedError
 from configs.files import sha256_of, sha256_of_json, write_text
 from configs.schema import RunConfig
-from tinyworld.benchmarks import write_benchmarks
+from tinyworld.benchmarks import BENCHMARKS, write_benchmarks
 from train.processes import ROOT, worker_environment
 
 _REQUESTS = re.compile(rb"Running loglikelihood requests:.*?(\d+)/(\d+) \[")
 
 
+def check_suite(config: RunConfig) -> None:
+    """Raises BadInputError for a benchmark that the suite does not have: before training, not after."""
+    for name in config.evaluation.items:
+        if name not in BENCHMARKS:
+            raise BadInputError(f"evaluation.items.{name}: unknown benchmark; choices: {', '.join(BENCHMARKS)}")
+
+
 def prepare_benchmarks(config: RunConfig, directory: Path) -> dict[str, Path]:
     """Write the generated suite's items and lm-eval task files into `directory`; {task name: YAML}."""
     evaluation = config.evaluation
-    written = write_benchmarks(
-        directory, evaluation.items, seed=evaluation.items_seed, world_seed=config.data.world_seed
-    )
+    check_suite(config)
+    try:
+        written = write_benchmarks(
+            directory, evaluation.items, seed=evaluation.items_seed, world_seed=config.data.world_seed
+        )
+    except ValueError as error:  # more items than the grammar can yield
+        raise BadInputError(f"evaluation.items: {error}") from None
     return {f"tinyworld_{name}": path for name, path in written.items()}
 
 

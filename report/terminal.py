@@ -79,6 +79,11 @@ def forecast_table(forecast: Forecast) -> RenderableType:
     return Group(_table(target_table(forecast)), _table(estimate_table(forecast)), *caveats)
 
 
+def forecast_summary(forecast: Forecast) -> RenderableType:
+    """The estimates alone, for the end of a run; inputs and caveats stand in the report."""
+    return _table(estimate_table(forecast))
+
+
 def calibration_table(calibration: Calibration) -> RenderableType:
     """The operating characteristics of the suite."""
     return Group(*(_block(block) for block in calibration_tables(calibration)))

@@ -63,12 +63,14 @@ def run(config: Config, overrides: Overrides = None, run_dir: RunDir = None, fmt
 
     Example: replibench run configs/runs/smoke.yaml --set train.seed=3 --run-dir runs/seed3
     """
+    from eval.launch import check_suite
     from report.html import write_report
-    from report.terminal import forecast_table, verdict_table
+    from report.terminal import forecast_summary, verdict_table
     from scripts import stages
 
     with _run_directory(config, overrides, run_dir) as (settings, directory, screen):
         _needs_reference(settings)
+        check_suite(settings)
         from train.prepare import prepare_run
 
         if not (directory / "run.json").is_file():
@@ -83,8 +85,8 @@ def run(config: Config, overrides: Overrides = None, run_dir: RunDir = None, fmt
         if fmt is Format.json:
             _print_json(verdict)
         else:
+            screen.show(forecast_summary(forecast))
             screen.show(verdict_table(verdict))
-            screen.show(forecast_table(forecast))
             screen.say(f"report: {page}")
     raise typer.Exit(verdict.exit_code)
 

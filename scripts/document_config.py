@@ -82,7 +82,7 @@ def _section(prefix: str, schema: Schema, definitions: Schema) -> Iterator[str]:
         required = name in schema.get("required", ())
         meaning = field.get("description") or MEANINGS.get(f"{prefix}{name}", "")
         cells = (f"`{name}`", _type(field, definitions), _default(field, required), meaning)
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        rows.append("| " + " | ".join(_escaped(cell) for cell in cells) + " |")
     title = f"### `{prefix.rstrip('.')}`" if prefix else "### The top"
     about = schema.get("description", "").split("\n")[0]
     table = "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
@@ -111,18 +111,20 @@ def _type(field: Schema, definitions: Schema) -> str:
         return " or ".join(_type(choice, definitions) for choice in field["anyOf"])
     if "$ref" in field:
         return "90 % range"
-    if "const" in field:
-        return f"`{field['const']}`"
-    if "enum" in field:
-        return ", ".join(f"`{choice}`" for choice in field["enum"])
-    kind = {"integer": "integer", "number": "number", "string": "text", "null": "null"}.get(field["type"])
-    if kind:
-        bounds = [f"{sign} {field[key]}" for key, sign in _BOUNDS.items() if key in field]
-        return " ".join([kind, ", ".join(bounds)]).strip()
+    if "const" in field or "enum" in field:
+        return ", ".join(f"`{choice}`" for choice in field.get("enum", [field.get("const")]))
     if field["type"] == "array":
-        return "[" + ", ".join(_type(item, definitions) for item in field["prefixItems"]) + "]"
-    values = field["additionalProperties"]
-    return "mapping" if values is True else f"mapping of {_type(values, definitions)}"
+        return "[" + "; ".join(_type(item, definitions) for item in field["prefixItems"]) + "]"
+    if field["type"] == "object":
+        values = field["additionalProperties"]
+        return "mapping" if values is True else f"mapping of {_type(values, definitions)}"
+    kind = str(field["type"]).replace("string", "text")
+    bounds = [f"{sign} {field[key]}" for key, sign in _BOUNDS.items() if key in field]
+    return " ".join([kind, ", ".join(bounds)]).strip()
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("<name>", "&lt;name&gt;")
 
 
 def _default(field: Schema, required: bool) -> str:

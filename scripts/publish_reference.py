@@ -1,6 +1,6 @@
 """Copy a trained run into configs/references: the checkpoint, its manifest, and what it reached.
 
-    python -m scripts.publish_reference runs/tinyworld-reference configs/references/tinyworld-434k
+python -m scripts.publish_reference runs/tinyworld-reference configs/references/tinyworld-434k
 """
 
 import shutil

@@ -11,7 +11,7 @@ from tinyworld.draws import Weighted, digest, shuffled
 
 ENTITIES = 540
 ENTITY_RANK_OFFSET = 270.0  # weight of the entity of rank i is 1 / (i + offset): the larger, the flatter
-SCRIPTS = 30
+SCRIPTS = len(lexicon.NOUNS)
 SCRIPT_LENGTH = 4
 HELD_OUT_CLAUSES = 2  # clauses of each fact that the corpus never uses
 
@@ -68,15 +68,20 @@ def _draw_facts(rng: Random, names: list[str]) -> dict[tuple[str, str], str]:
 
 
 def _draw_scripts(rng: Random) -> tuple[tuple[Event, ...], ...]:
-    """Scripts without a shared event; no verb twice in a script, each verb about equally often at each position."""
-    nouns = {verb: shuffled(rng, lexicon.NOUNS) for verb in lexicon.EVENT_VERBS}
+    """Scripts without a shared event. Each begins with a noun of its own, so that the first event tells the script;
+    no verb comes twice in a script, and each comes about equally often at each position.
+    """
     scripts: list[list[Event]] = [[] for _ in range(SCRIPTS)]
-    for _ in range(SCRIPT_LENGTH):
+    first_nouns = shuffled(rng, lexicon.NOUNS)
+    used: set[Event] = set()
+    for position in range(SCRIPT_LENGTH):
         uses: Counter[str] = Counter()
-        for script in scripts:
+        for script, first_noun in zip(scripts, first_nouns, strict=True):
             told = {event.verb for event in script}
-            unused = [verb for verb in shuffled(rng, lexicon.EVENT_VERBS) if verb not in told]
-            verb = min(unused, key=uses.__getitem__)
+            verb = min((v for v in shuffled(rng, lexicon.EVENT_VERBS) if v not in told), key=uses.__getitem__)
             uses[verb] += 1
-            script.append(Event(verb, nouns[verb].pop()))
+            nouns = shuffled(rng, lexicon.NOUNS) if position else [first_noun]
+            event = next(Event(verb, noun) for noun in nouns if Event(verb, noun) not in used)
+            used.add(event)
+            script.append(event)
     return tuple(tuple(script) for script in scripts)

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
-from configs.errors import BadInputError
+from configs.errors import BadInputError, first_line
 from train.families import Family, family_of
 from train.record import Difference
 
@@ -22,7 +22,7 @@ def full_config(config: dict[str, Any], where: str = "architecture") -> Pretrain
         keys = {key: value for key, value in config.items() if key != "model_type"}
         return AutoConfig.for_model(config["model_type"], **keys)
     except Exception as error:  # transformers validates with its own types and with bare ValueErrors
-        raise BadInputError(f"{where}: {str(error).strip().splitlines()[0]}") from None
+        raise BadInputError(f"{where}: {first_line(error)}") from None
 
 
 def build(config: PretrainedConfig, seed: int, device: torch.device | str) -> PreTrainedModel:
@@ -52,9 +52,12 @@ def compare_weights(directory: Path, config: PretrainedConfig) -> tuple[Differen
     Asked of transformers' own loader, which knows the names that older versions of a family wrote.
     """
     transformers_logging.disable_progress_bar()
-    _, found = AutoModelForCausalLM.from_pretrained(
-        directory, config=config, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True
-    )
+    try:
+        _, found = AutoModelForCausalLM.from_pretrained(
+            directory, config=config, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except Exception as error:  # safetensors and transformers raise types of their own for damaged or missing files
+        raise BadInputError(f"reference: {directory}/*.safetensors: cannot be read: {first_line(error)}") from None
     rows: list[tuple[str, Any, Any]] = [(name, "missing", "expected") for name in found["missing_keys"]]
     rows += [(name, "in the weights", "not expected") for name in found["unexpected_keys"]]
     rows += [(name, list(stored), list(expected)) for name, stored, expected in found["mismatched_keys"]]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.errors import BadInputError, WorkFailedError
+from configs.errors import BadInputError, WorkFailedError, first_line
 from configs.files import sha256_of
 from train.record import Difference, Identity, ReferenceFacts
 
@@ -113,8 +113,7 @@ def _fetch(source: str, revision: str | None) -> Path:
         wanted = ["*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json", "vocab.json", "merges.txt"]
         return Path(snapshot_download(source, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the hub client has a dozen types for unreachable, private, renamed and unknown
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WorkFailedError(
-            f"reference: {source}: is no directory, and could not be had from the hub ({first_line}); "
+            f"reference: {source}: is no directory, and could not be had from the hub ({first_line(error)}); "
             "give a local directory where there is no network"
         ) from None
