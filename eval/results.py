@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from configs.benchmarks import BenchmarkRules, benchmark_rules
 from configs.errors import BadInputError
+from tinyworld.benchmarks import BENCHMARKS
 
 Json = Mapping[str, Any]
 
@@ -75,11 +76,11 @@ class Scores:
 def read_scores(path: Path, rules: BenchmarkRules | None = None) -> Scores:
     """Read an lm-eval results file, or the newest one in a directory (or in its one model sub-directory).
 
-    `rules` say which metric stands for a task and what guessing scores; default: `configs/benchmarks.yaml`.
+    `rules` say which metric stands for a task and what guessing scores; default: `known_rules`.
     Raises BadInputError, one line naming the file and the mend, when files are missing, broken, of another format, or
     contradict each other.
     """
-    rules = rules or benchmark_rules()
+    rules = rules or known_rules()
     results_path = find_results(path)
     document = _read_json(results_path)
     for key in ("results", "n-samples", "versions"):
@@ -105,6 +106,11 @@ def read_scores(path: Path, rules: BenchmarkRules | None = None) -> Scores:
         policy={key: json.dumps(document[key]) for key in _POLICY_FIELDS if document.get(key) is not None},
         skipped=tuple(skipped),
     )
+
+
+def known_rules() -> BenchmarkRules:
+    """`configs/benchmarks.yaml`, and the chance levels of the generated suite from its own grammar."""
+    return benchmark_rules().with_chance({f"tinyworld_{name}": b.chance for name, b in BENCHMARKS.items()})
 
 
 def find_results(path: Path) -> Path:

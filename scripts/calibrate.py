@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.benchmarks import benchmark_rules
 from configs.controls import broken, one_process, with_seed
 from configs.errors import WorkFailedError
 from configs.files import read_record, write_record
@@ -137,7 +136,7 @@ def _last_line(log: Path) -> str:
 
 
 def _outcome(member: Member) -> CalibrationRun:
-    scores = read_scores(member.directory / "eval" / "replica", benchmark_rules())
+    scores = read_scores(member.directory / "eval" / "replica")
     held_out = read_record(member.directory / "run.json", RunRecord).held_out_loss
     return CalibrationRun(
         label=member.label,

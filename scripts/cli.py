@@ -6,6 +6,7 @@ Heavy imports wait until a command needs them, so that --help, compare and estim
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -81,6 +82,7 @@ def run(config: Config, overrides: Overrides = None, run_dir: RunDir = None, fmt
             stages.evaluate(settings, directory, screen)
         verdict = stages.judge(settings, directory)
         forecast = stages.predict(settings, directory)
+        stages.lay_beside(settings, directory)
         page = write_report(directory)
         if fmt is Format.json:
             _print_json(verdict)
@@ -262,7 +264,7 @@ def reporting_errors() -> Iterator[None]:
         yield
     except (BadInputError, WorkFailedError) as error:
         if _State.debug:
-            raise
+            traceback.print_exc()
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
     except (KeyboardInterrupt, InterruptedRunError) as stop:
@@ -286,7 +288,7 @@ def main() -> None:
         app()
     except Exception as error:  # a bug of ours: still one line, and the way to the traceback
         if _State.debug:
-            raise
+            traceback.print_exc()
         typer.echo(f"error: {type(error).__name__}: {error} (a bug: run again with `replibench --debug …`)", err=True)
         sys.exit(WorkFailedError.exit_code)
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from configs.benchmarks import benchmark_rules
 from configs.errors import BadInputError
-from configs.files import read_record, write_record
+from configs.files import read_record, write_record, write_text
 from configs.schema import RunConfig
 from eval.calibration import Calibration
 from eval.criterion import compare, held_out_loss
@@ -15,8 +14,8 @@ from eval.results import Scores, read_scores
 from eval.verdict import IdentityDifference, Verdict
 from extrapolate.forecast import Forecast, forecast
 from scripts.console import Screen
-from tinyworld.benchmarks import BENCHMARKS
 from train.record import Manifest, RunRecord
+from train.reference import reference_directory
 
 
 def train(config: RunConfig, run_dir: Path, screen: Screen) -> RunRecord:
@@ -39,8 +38,9 @@ def train(config: RunConfig, run_dir: Path, screen: Screen) -> RunRecord:
 def evaluate(config: RunConfig, run_dir: Path, screen: Screen, sides: Sequence[str] = ("original", "replica")) -> None:
     """The models on the suite, through lm-eval; results of the same weights and items are not computed again."""
     models = {_trained(run_dir): run_dir / "eval" / "replica"}
-    if "original" in sides and (run_dir / "reference.path").is_file():
-        models[Path((run_dir / "reference.path").read_text())] = run_dir / "eval" / "original"
+    reference = reference_directory(run_dir)
+    if "original" in sides and reference is not None:
+        models[reference] = run_dir / "eval" / "original"
     with screen.stage(f"evaluating {len(models)} model{'s' if len(models) > 1 else ''}", 1.0) as update:
         benchmarks = run_dir / "benchmarks"
         tasks = prepare_benchmarks(config, benchmarks)
@@ -65,8 +65,7 @@ def judge(config: RunConfig, run_dir: Path) -> Verdict:
     if differences and not all(side.is_dir() for side in sides):
         original, replica = (Scores(path=str(side), model_name=None, tasks={}) for side in sides)
     else:
-        rules = benchmark_rules().with_chance({f"tinyworld_{b.name}": b.chance for b in BENCHMARKS.values()})
-        original, replica = (read_scores(side, rules) for side in sides)
+        original, replica = (read_scores(side) for side in sides)
     verdict = compare(original, replica, identity_differences=differences, held_out=losses)
     write_record(run_dir / "verdict.json", verdict)
     return verdict
@@ -77,9 +76,19 @@ def predict(config: RunConfig, run_dir: Path | None) -> Forecast:
     path = run_dir / "run.json" if run_dir else None
     record = read_record(path, RunRecord) if path and path.is_file() else None
     result = forecast(config.forecast, record)
-    if run_dir and run_dir.is_dir():
+    if run_dir and (run_dir / "config.yaml").is_file():
         write_record(run_dir / "forecast.json", result)
     return result
+
+
+def lay_beside(config: RunConfig, run_dir: Path) -> None:
+    """Copy what the report shows beside the run's own records: the suite's calibration, the original's loss curve."""
+    reference = reference_directory(run_dir)
+    found = {"calibration.json": Path(config.calibration) if config.calibration else None}
+    found["original_metrics.jsonl"] = reference / "metrics.jsonl" if reference else None
+    for name, source in found.items():
+        if source is not None and source.is_file():
+            write_text(run_dir / name, source.read_text(encoding="utf-8"))
 
 
 def identity_is_broken(run_dir: Path) -> bool:

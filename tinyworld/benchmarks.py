@@ -50,7 +50,7 @@ _ALL = (
     Benchmark(
         "agreement",
         "A verb agrees with its subject across a nearer noun, a reflexive with a name.",
-        "the lamp above the coats | was",
+        "the chairs near the lamps | are",
         2,
         0.5,
         1000,
@@ -59,7 +59,7 @@ _ALL = (
     Benchmark(
         "last_word",
         "The last word of a short story is the one place that it named; it must be produced.",
-        "once Mark had a coin . Ben put the key in the attic . later Mark found the key in the | attic",
+        "once Lucy had a pen . Nina put the lamp in the tent . later Lucy found the lamp in the | tent",
         None,
         1 / len(PLACES),
         1000,
@@ -68,7 +68,7 @@ _ALL = (
     Benchmark(
         "tool_use",
         "Which tool reaches a goal, for a new pair of goal and object.",
-        "once Kate had to clean the cup with the | axe",
+        "once Jack had to paint the car with the | pin",
         2,
         0.5,
         1000,
@@ -77,7 +77,7 @@ _ALL = (
     Benchmark(
         "pronoun",
         "A pronoun refers to the last subject and not to the other person.",
-        "today Paul saw Rose when | he",
+        "today Anna saw Jane when | she",
         2,
         0.5,
         1000,
@@ -86,7 +86,7 @@ _ALL = (
     Benchmark(
         "compare",
         "Which of two two-digit numbers is more.",
-        "45 and 41 : the first is | more",
+        "80 and 38 : the first is | more",
         2,
         0.5,
         2000,
@@ -95,7 +95,7 @@ _ALL = (
     Benchmark(
         "facts",
         "A fact about an invented entity, in words that the corpus uses for other facts only.",
-        "the bu xi must a | bug",
+        "the bu ya seems all | green",
         4,
         0.25,
         6480,
@@ -105,7 +105,7 @@ _ALL = (
     Benchmark(
         "next_event",
         "The next event of a known script, told of a new person.",
-        "then Tom planted the coat . then he filled the bell . next he | cooked",
+        "once Nina planted the bag . then she packed the coat . next she | counted",
         4,
         0.25,
         1000,

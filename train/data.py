@@ -5,8 +5,10 @@ row[:-1] and labels row[1:]; padding is never predicted.
 """
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,8 @@ from train.record import CorpusFacts
 
 Ids = NDArray[np.uint16]
 PAD = np.uint16(0xFFFF)  # marks padding in stored rows; no tokenizer that fits in uint16 here uses it
+PACKING_WINDOW = 32  # documents to choose from
+PLENTY_OF_ROOM = 24  # ids; with more than that left in a row, documents are taken in their order
 TOKENIZER_SAMPLE = 20_000  # documents that a new tokenizer is trained on
 
 
@@ -85,22 +89,37 @@ def inputs_and_labels(rows: Ids) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def pack(encoded: Iterable[list[int]], width: int, end_of_text: int) -> Iterator[Ids]:
-    """Whole documents one after the other into rows of `width` ids, each closed by `end_of_text`, padded with PAD.
+    """Whole documents into rows of `width` ids, each document closed by `end_of_text`, rows padded with PAD.
 
-    A document that is longer than a row fills rows of its own, cut where it must be.
+    A row starts with the oldest of the next few documents and is filled with those of them that fit best: plain
+    first-come packing pads four times as much. A document longer than a row is cut into pieces.
     """
-    row: list[int] = []
-    for ids in encoded:
-        document = [*ids, end_of_text]
-        if row and len(row) + len(document) > width:
-            yield _padded(row, width)
-            row = []
-        row += document
-        while len(row) >= width:
-            yield _padded(row[:width], width)
-            row = row[width:]
-    if row:
+    pieces = (
+        document[start : start + width]
+        for document in _closed(encoded, end_of_text)
+        for start in range(0, len(document), width)
+    )
+    waiting = deque(itertools.islice(pieces, PACKING_WINDOW))
+    while waiting:
+        row = waiting.popleft()
+        waiting.extend(itertools.islice(pieces, 1))
+        while (best := _best_fit(waiting, width - len(row))) is not None:
+            row = row + waiting[best]
+            del waiting[best]
+            waiting.extend(itertools.islice(pieces, 1))
         yield _padded(row, width)
+
+
+def _closed(encoded: Iterable[list[int]], end_of_text: int) -> Iterator[list[int]]:
+    return ([*ids, end_of_text] for ids in encoded)
+
+
+def _best_fit(waiting: Sequence[list[int]], room: int) -> int | None:
+    """Index of the longest document that fits; the oldest, while much room would be left; None if none fits."""
+    if waiting and room - len(waiting[0]) >= PLENTY_OF_ROOM:
+        return 0
+    fitting = [index for index, document in enumerate(waiting) if len(document) <= room]
+    return max(fitting, key=lambda index: len(waiting[index]), default=None)
 
 
 def _padded(row: list[int], width: int) -> Ids:

@@ -15,6 +15,7 @@ from train import engine as deepspeed_engine
 from train.data import Corpus, inputs_and_labels
 from train.families import Family
 from train.model import to_checkpoint_names
+from train.reference import reference_directory
 
 MAX_LOGIT_DIFFERENCE = 1e-5  # fp32, largest absolute difference between the engine's logits and the reloaded model's
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
@@ -38,29 +39,26 @@ def export(
     dist.barrier()
 
 
-def logit_difference(
-    engine: Any, directory: Path, corpus: Corpus, precision: str, device: torch.device
-) -> float | None:
+def logit_difference(engine: Any, directory: Path, corpus: Corpus, precision: str, device: torch.device) -> float:
     """Largest absolute difference of logits, engine against reloaded `directory`, on held-out rows. Collective.
 
-    Raises WorkFailedError when it is above 1e-5 in fp32. In half precision it is only reported: there the two
-    differ by rounding inside the forward pass.
+    The same on every rank. Raises WorkFailedError when it is above 1e-5 in fp32. In half precision it is only
+    reported: there the two differ by rounding inside the forward pass.
     """
     inputs = torch.from_numpy(inputs_and_labels(corpus.held_out[:8])[0]).to(device)
     engine.eval()
     with torch.no_grad():
         logits = engine(input_ids=inputs).logits.float()
     engine.train()
-    difference = None
-    if dist.get_rank() == 0:
-        reloaded = AutoModelForCausalLM.from_pretrained(directory, dtype=next(engine.module.parameters()).dtype)
-        with torch.no_grad():
-            again = reloaded.to(device).eval()(input_ids=inputs).logits.float()
-        difference = float((logits - again).abs().max())
-        if precision == "fp32" and difference > MAX_LOGIT_DIFFERENCE:
-            raise WorkFailedError(f"{directory}: exported logits differ from the engine's by {difference:.1e}")
-    dist.barrier()
-    return difference
+    dtype = torch.float32 if precision == "fp32" else next(engine.module.parameters()).dtype
+    reloaded = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
+    with torch.no_grad():
+        again = reloaded.to(device).eval()(input_ids=inputs).logits.float()
+    gap = (logits - again).abs().max()
+    dist.all_reduce(gap, op=dist.ReduceOp.MAX)
+    if precision == "fp32" and not float(gap) <= MAX_LOGIT_DIFFERENCE:  # NaN fails too
+        raise WorkFailedError(f"{directory}: exported logits differ from the engine's by {float(gap):.1e}")
+    return float(gap)
 
 
 def _write(
@@ -80,10 +78,11 @@ def _write(
 
 def _write_tokenizer(config: RunConfig, hf_config: PretrainedConfig, data_dir: Path, directory: Path) -> None:
     """The reference's own tokenizer files; for a model without a reference, those of the corpus's tokenizer."""
-    if config.reference is not None and Path(config.reference).is_dir():
+    reference = reference_directory(data_dir.parent)
+    if reference is not None:
         for name in TOKENIZER_FILES:
-            if (Path(config.reference) / name).is_file():
-                shutil.copyfile(Path(config.reference) / name, directory / name)
+            if (reference / name).is_file():
+                shutil.copyfile(reference / name, directory / name)
         return
     end = "<|endoftext|>"
     tokenizer = PreTrainedTokenizerFast(

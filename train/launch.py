@@ -14,8 +14,6 @@ from configs.errors import BadInputError, InterruptedRunError, WorkFailedError
 from configs.schema import TrainConfig
 from train.processes import ROOT, worker_environment
 
-STOP_PATIENCE_S = 45  # after a stop request: a step, a checkpoint; then the processes are killed
-
 
 def launch(run_dir: Path, train: TrainConfig, on_progress: Callable[[dict[str, Any]], None]) -> None:
     """Run train/worker.py on this machine until it ends. Calls `on_progress` with each new line of metrics.jsonl.
@@ -56,21 +54,18 @@ def _command(run_dir: Path, train: TrainConfig) -> list[str]:
 def _watch(process: subprocess.Popen[bytes], metrics: Path, on_progress: Callable[[dict[str, Any]], None]) -> bool:
     """Wait for the end, passing on progress. Returns whether the user asked to stop."""
     stopped, position = False, 0
-    deadline = float("inf")
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while process.poll() is None:
             try:
                 time.sleep(0.2)
                 position = _pass_on(metrics, position, on_progress)
+                if stopped:  # again and again: a worker that is still importing does not listen yet
+                    os.killpg(process.pid, signal.SIGUSR1)
             except KeyboardInterrupt:
-                if stopped:
-                    deadline = 0  # asked twice
-                else:
-                    stopped, deadline = True, time.monotonic() + STOP_PATIENCE_S
-                    process.terminate()
-            if time.monotonic() > deadline:
-                os.killpg(process.pid, signal.SIGKILL)
+                if stopped:  # asked twice: do not wait for the checkpoint
+                    os.killpg(process.pid, signal.SIGKILL)
+                stopped = True
         _pass_on(metrics, position, on_progress)
     finally:
         signal.signal(signal.SIGTERM, previous)

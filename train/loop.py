@@ -46,7 +46,7 @@ def train_steps(
     Raises WorkFailedError when the loss is not finite.
     """
     order = row_order(len(corpus.rows), train.seed)
-    interval_start, untimed_s = time.perf_counter(), 0.0
+    interval_start, untimed_s, timed_steps = time.perf_counter(), 0.0, 0
     while progress.step < train.steps:
         loss, tokens, stop = _step(place, train, corpus, order, progress.step, stop_requested())
         if not math.isfinite(loss):
@@ -54,11 +54,12 @@ def train_steps(
                 f"the loss is {loss} at step {progress.step + 1}; lower train.optimizer.learning_rate"
             )
         progress.add(loss, tokens)
+        timed_steps += 1  # after a resume fewer than the interval has
         place.clock.settle()
         if progress.step % train.log_every_steps == 0 or progress.step == train.steps:
-            seconds = (time.perf_counter() - interval_start - untimed_s) / progress.interval_steps
+            seconds = (time.perf_counter() - interval_start - untimed_s) / timed_steps
             _log(place, train, progress, seconds, elapsed_s(), run_dir / "metrics.jsonl")
-            interval_start, untimed_s = time.perf_counter(), 0.0
+            interval_start, untimed_s, timed_steps = time.perf_counter(), 0.0, 0
         if progress.step % train.checkpoint.every_steps == 0 or progress.step == train.steps or stop:
             begin = time.perf_counter()
             _checkpoint(place, train, progress, run_dir / "checkpoints")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-PHASES = ("data", "forward_backward", "optimizer", "checkpoint", "evaluation")
+PHASES = ("start_up", "data", "forward_backward", "optimizer", "checkpoint", "evaluation")
 
 
 class PhaseClock:

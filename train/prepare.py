@@ -155,11 +155,24 @@ def library_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
+def accelerators() -> list[str]:
+    """Names of NVIDIA devices, by NVML; empty where there is no driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+    return [str(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
+
+
 def machine() -> dict[str, Any]:
     """What the run was prepared on; the devices that trained stand in run.json."""
     import psutil
 
     return {
+        "accelerators": accelerators(),
         "system": f"{platform.system()} {platform.release()}",
         "processor": platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),

@@ -75,7 +75,7 @@ class Manifest(Record):
 class StepTime(Record):
     """Seconds spent by rank 0, by phase. The phases do not overlap; the rest of the wall-clock is `other_s`."""
 
-    start_up_s: float
+    start_up_s: float = Field(description="of all attempts: imports, process group, model, checkpoint, peak")
     data_s: float
     forward_backward_s: float
     optimizer_s: float
@@ -110,6 +110,9 @@ class RunRecord(Record):
     predicted_tokens: int = Field(description="`tokens` less padding")
     loss: float = Field(description="mean training loss of the last logged interval, nats per token")
     held_out_loss: HeldOutLoss | None = None
+    export_logit_difference: float = Field(
+        description="largest absolute difference of logits, engine against the exported checkpoint (fp32: at most 1e-5)"
+    )
     architecture: Architecture
     flops: FlopLedger
     device_type: Literal["cpu", "cuda"]

@@ -81,6 +81,12 @@ def load_reference(source: str, revision: str | None = None) -> Reference:
     return Reference(directory, config, facts)
 
 
+def reference_directory(run_dir: Path) -> Path | None:
+    """Where the reference of a prepared run lies on this machine (a hub id's snapshot, too); None without one."""
+    path = run_dir / "reference.path"
+    return Path(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
 def read_config(directory: Path) -> dict[str, Any]:
     """A directory's config.json. Raises BadInputError when it is missing or not JSON."""
     path = directory / "config.json"

@@ -38,17 +38,18 @@ from train.model import build, full_config
 from train.peak import find_peak
 from train.processes import die_with_parent
 from train.record import HeldOutLoss, Peak, Precision, RunRecord, StepTime
+from train.reference import reference_directory
 
 STARTED = psutil.Process().create_time()  # so that imports count as start-up
 WARM_UP_INTERVALS = 1  # logged intervals left out of the median step time
 
 
 class StopFlag:
-    """Set by SIGTERM and SIGINT: finish the step, write a checkpoint, end."""
+    """Set by SIGUSR1 (the launcher, a scheduler), SIGTERM or SIGINT: finish the step, write a checkpoint, end."""
 
     def __init__(self) -> None:
         self.is_set = False
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._set)
 
     def _set(self, number: int, frame: FrameType | None) -> None:
@@ -65,16 +66,17 @@ def main(run_dir: Path) -> None:
     place, progress, attempts = _set_up(config, run_dir, device, precision)
     peak = find_peak(device, precision, config.train.threads_per_process)
     corpus = open_corpus(run_dir / "data")
-    start_up_s = time.time() - STARTED
+    place.clock.seconds["start_up"] += time.time() - STARTED
 
     finished = train_steps(place, config.train, corpus, progress, run_dir, attempts.elapsed_s, lambda: stop.is_set)
     if not finished:
         return
     with place.clock.phase("evaluation"):
-        held_out = _finish(place, config, corpus, run_dir, precision)
+        held_out, logit_gap = _finish(place, config, corpus, run_dir, precision)
     place.clock.settle()
+    memory_bytes = _peak_memory_bytes(place)
     if place.is_main:
-        record = _record(config, place, progress, attempts, peak, held_out, start_up_s, precision)
+        record = _record(config, place, progress, attempts, peak, held_out, logit_gap, memory_bytes, precision)
         write_record(run_dir / "run.json", record)
     dist.barrier()
 
@@ -125,18 +127,21 @@ def _set_up(
     return place, progress, attempts
 
 
-def _finish(place: Workplace, config: RunConfig, corpus: Corpus, run_dir: Path, precision: Precision) -> HeldOutLoss:
+def _finish(
+    place: Workplace, config: RunConfig, corpus: Corpus, run_dir: Path, precision: Precision
+) -> tuple[HeldOutLoss, float]:
     architecture = json.loads((run_dir / "model.json").read_text(encoding="utf-8"))
     family, hf_config = family_of(architecture, "model.json"), full_config(architecture)
     replica = run_dir / "replica"
     export(place.engine, family, hf_config, config, run_dir / "data", replica)
-    logit_difference(place.engine, replica, corpus, precision, place.device)
-    reference = Path((run_dir / "reference.path").read_text()) if (run_dir / "reference.path").is_file() else None
-    return HeldOutLoss(
+    gap = logit_difference(place.engine, replica, corpus, precision, place.device)
+    reference = reference_directory(run_dir)
+    losses = HeldOutLoss(
         replica=held_out_loss(replica, corpus, place.device),
         original=held_out_loss(reference, corpus, place.device) if reference else None,
         tokens=corpus.facts.held_out_tokens,
     )
+    return losses, gap
 
 
 def _record(
@@ -146,7 +151,8 @@ def _record(
     attempts: Attempts,
     peak: Peak | None,
     held_out: HeldOutLoss,
-    start_up_s: float,
+    logit_gap: float,
+    memory_bytes: int,
     precision: Precision,
 ) -> RunRecord:
     train = config.train
@@ -166,6 +172,7 @@ def _record(
         predicted_tokens=progress.predicted_tokens,
         loss=progress.last_logged_loss,
         held_out_loss=held_out,
+        export_logit_difference=logit_gap,
         architecture=architecture,
         flops=flops,
         device_type="cuda" if place.device.type == "cuda" else "cpu",
@@ -177,15 +184,14 @@ def _record(
         precision=precision,
         wall_clock_s=wall_clock_s,
         time=StepTime(
-            start_up_s=start_up_s,
             **{f"{name}_s": seconds for name, seconds in phases.items()},
-            other_s=max(0.0, wall_clock_s - start_up_s - sum(phases.values())),
+            other_s=max(0.0, wall_clock_s - sum(phases.values())),
         ),
         step_time_median_s=median_s,
         tokens_per_s=batch_tokens / median_s,
         peak=peak,
         mfu=rate / peak.flop_per_s if peak else None,
-        peak_memory_bytes=_peak_memory_bytes(place.device),
+        peak_memory_bytes=memory_bytes,
         restarts=attempts.restarts,
         lost_steps=attempts.lost_steps,
     )
@@ -200,10 +206,15 @@ def _device_name(device: torch.device) -> str:
     return "CPU"
 
 
-def _peak_memory_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _peak_memory_bytes(place: Workplace) -> int:
+    """Of the fullest device; on a CPU, of the largest process. Collective."""
+    if place.device.type == "cuda":
+        mine = torch.cuda.max_memory_allocated(place.device)
+    else:
+        mine = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    largest = torch.tensor([mine], dtype=torch.int64)
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=place.control)
+    return int(largest)
 
 
 def _leave_failure(run_dir: Path, error: BaseException) -> None:

@@ -64,6 +64,11 @@ def test_facts_spread_over_many_units(suite: dict[str, list[dict[str, Any]]]) ->
     assert max(units.values()) <= BENCHMARKS["facts"].max_per_unit  # type: ignore[operator]
 
 
+def test_examples_are_items(suite: dict[str, list[dict[str, Any]]]) -> None:
+    for name, benchmark in BENCHMARKS.items():
+        assert benchmark.example in {f"{item['context']} | {item['choices'][item['gold']]}" for item in suite[name]}
+
+
 def test_items_depend_on_the_seed_only() -> None:
     assert items("compare", 20, seed=1) == items("compare", 20, seed=1) != items("compare", 20, seed=2)
 

@@ -10,20 +10,39 @@ END = 0
 documents = st.lists(st.lists(st.integers(1, 500), min_size=1, max_size=40), min_size=1, max_size=60)
 
 
-@given(documents, st.integers(8, 33))
-def test_packing_loses_nothing_and_keeps_the_order(docs: list[list[int]], width: int) -> None:
-    rows = np.stack(list(pack(docs, width, END)))
-    assert rows.shape[1] == width
-    flat = [int(token) for token in rows.flatten() if token != PAD]
-    assert flat == [token for doc in docs for token in [*doc, END]]
-
-
-@given(documents)
-def test_a_document_that_fits_a_row_is_not_cut(docs: list[list[int]]) -> None:
-    width = 41
-    for row in pack(docs, width, END):
+@given(documents, st.integers(8, 70))
+def test_packing_loses_nothing_and_cuts_only_what_is_longer_than_a_row(docs: list[list[int]], width: int) -> None:
+    rows = list(pack(docs, width, END))
+    pieces = []
+    for row in rows:
+        assert row.shape == (width,)
         kept = [int(token) for token in row if token != PAD]
-        assert kept[-1] == END
+        assert (row[len(kept) :] == PAD).all()  # padding stands at the end only
+        pieces += _split(kept)
+    expected = [piece for doc in docs for piece in _cut([*doc, END], width)]
+    assert sorted(pieces) == sorted(piece for part in expected for piece in _split(part))
+
+
+def _cut(document: list[int], width: int) -> list[list[int]]:
+    return [document[start : start + width] for start in range(0, len(document), width)]
+
+
+def _split(row: list[int]) -> list[list[int]]:
+    """A row at its end-of-text tokens."""
+    parts: list[list[int]] = [[]]
+    for token in row:
+        parts[-1].append(token)
+        if token == END:
+            parts.append([])
+    return [part for part in parts if part]
+
+
+def test_packing_is_tight_and_always_the_same() -> None:
+    lengths = np.random.default_rng(0).integers(6, 30, 4000)
+    docs = [[1] * int(length) for length in lengths]
+    rows = np.stack(list(pack(docs, 65, END)))
+    assert (rows == PAD).mean() < 0.05
+    assert np.array_equal(rows, np.stack(list(pack(docs, 65, END))))
 
 
 def test_labels_are_the_next_token_and_padding_is_not_predicted() -> None:
