@@ -96,18 +96,18 @@ def _share_data(member: Member, directory: Path) -> None:
 
 
 def _run_all(waiting: list[Member], directory: Path, jobs: int, on_poll: Callable[[], None]) -> None:
-    running: dict[Member, subprocess.Popen[bytes]] = {}
+    running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 member = waiting.pop(0)
-                running[member] = _start(member, directory)
+                running[member.label] = _start(member, directory)
             time.sleep(POLL_S)
-            for member, process in list(running.items()):
+            for label, process in list(running.items()):
                 if process.poll() is not None:
-                    del running[member]
+                    del running[label]
                     if process.returncode:
-                        raise WorkFailedError(f"{member.label} failed: {_last_line(directory / f'{member.label}.log')}")
+                        raise WorkFailedError(f"{label} failed: {_last_line(directory / f'{label}.log')}")
             on_poll()
     finally:
         for process in running.values():
