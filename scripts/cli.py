@@ -64,20 +64,14 @@ def run(config: Config, overrides: Overrides = None, run_dir: RunDir = None, fmt
 
     Example: replibench run configs/runs/smoke.yaml --set train.seed=3 --run-dir runs/seed3
     """
-    from eval.launch import check_suite
     from report.html import write_report
     from report.terminal import forecast_summary, verdict_table
     from scripts import stages
 
     with _run_directory(config, overrides, run_dir) as (settings, directory, screen):
         _needs_reference(settings)
-        check_suite(settings)
-        from train.prepare import prepare_run
-
-        if not (directory / "run.json").is_file():
-            with screen.stage("checking the input") as update:
-                prepare_run(settings, directory, lambda text: update(0, text))
-        if not stages.identity_is_broken(directory):
+        manifest = stages.prepare(settings, directory, screen)
+        if manifest.identity is not None and manifest.identity.identical:
             stages.train(settings, directory, screen)
             stages.evaluate(settings, directory, screen)
         verdict = stages.judge(settings, directory)
@@ -103,6 +97,7 @@ def train(config: Config, overrides: Overrides = None, run_dir: RunDir = None, f
     from scripts import stages
 
     with _run_directory(config, overrides, run_dir) as (settings, directory, screen):
+        stages.prepare(settings, directory, screen)
         record = stages.train(settings, directory, screen)
         _print_json(record) if fmt is Format.json else screen.show(run_table(record))
         screen.say(f"checkpoint: {directory / 'replica'}")

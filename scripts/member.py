@@ -14,5 +14,6 @@ if __name__ == "__main__":
     die_with_parent(signal.SIGTERM)
     with reporting_errors():
         config, run_dir = load_config(sys.argv[1]), Path(sys.argv[2])
+        stages.prepare(config, run_dir, Screen())
         stages.train(config, run_dir, Screen())
         stages.evaluate(config, run_dir, Screen(), sides=("replica",))

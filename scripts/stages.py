@@ -9,7 +9,7 @@ from configs.files import read_record, write_record, write_text
 from configs.schema import RunConfig
 from eval.calibration import Calibration
 from eval.criterion import compare, held_out_loss
-from eval.launch import evaluate_models, prepare_benchmarks
+from eval.launch import check_suite, evaluate_models, prepare_benchmarks
 from eval.results import Scores, read_scores
 from eval.verdict import IdentityDifference, Verdict
 from extrapolate.forecast import Forecast, forecast
@@ -18,13 +18,19 @@ from train.record import Manifest, RunRecord
 from train.reference import reference_directory
 
 
-def train(config: RunConfig, run_dir: Path, screen: Screen) -> RunRecord:
-    """Prepare and train, from where an earlier attempt stopped; a finished run is left as it is."""
-    from train.launch import launch
+def prepare(config: RunConfig, run_dir: Path, screen: Screen) -> Manifest:
+    """Check all input and write what the workers need; nothing is done twice."""
     from train.prepare import prepare_run
 
+    check_suite(config)
     with screen.stage("preparing") as update:
-        prepare_run(config, run_dir, lambda text: update(0, text))
+        return prepare_run(config, run_dir, lambda text: update(0, text))
+
+
+def train(config: RunConfig, run_dir: Path, screen: Screen) -> RunRecord:
+    """Train a prepared run, from where an earlier attempt stopped; a finished run is left as it is."""
+    from train.launch import launch
+
     if not (run_dir / "run.json").is_file():
         with screen.stage(f"training {config.train.steps:,} steps", config.train.steps) as update:
 
@@ -89,12 +95,6 @@ def lay_beside(config: RunConfig, run_dir: Path) -> None:
     for name, source in found.items():
         if source is not None and source.is_file():
             write_text(run_dir / name, source.read_text(encoding="utf-8"))
-
-
-def identity_is_broken(run_dir: Path) -> bool:
-    """Whether the prepared replica's architecture is not the reference's."""
-    identity = read_record(run_dir / "manifest.json", Manifest).identity
-    return identity is not None and not identity.identical
 
 
 def _trained(run_dir: Path) -> Path:

@@ -46,8 +46,14 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
     if reference:
         write_text(run_dir / "reference.path", str(reference.directory))
     if (run_dir / "manifest.json").is_file():
+        manifest = read_record(run_dir / "manifest.json", Manifest)
+        if manifest.reference != (reference.facts if reference else None):
+            raise BadInputError(
+                f"--run-dir {run_dir}: its reference ({config.reference}) has changed since the run began; "
+                "name another directory or delete it"
+            )
         write_config(run_dir / "config.yaml", config)
-        return read_record(run_dir / "manifest.json", Manifest)
+        return manifest
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         name=config.name,

@@ -194,3 +194,31 @@ def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_later(workplace: P
     assert not list((workplace / "full" / "checkpoints").glob("step-*"))
     code, _, err = _run(workplace, *arguments)
     assert code == 0, err
+
+
+def test_evaluate_alone_takes_other_items_and_run_comes_back(
+    undisturbed: tuple[int, str, Path], workplace: Path
+) -> None:
+    code, out, run_dir = undisturbed
+    fewer = ("evaluate", "run.yaml", "--run-dir", "whole", "--set", "evaluation.items.facts=20")
+    assert _run(workplace, *fewer)[0] == 0
+    assert read_scores(run_dir / "eval" / "replica").tasks["tinyworld_facts"].n_items == 20
+    again = _run(workplace, "run", "run.yaml", "--run-dir", "whole", "--format", "json")
+    assert again[:2] == (code, out)
+
+
+def test_calibrate_trains_seeds_and_controls_once(workplace: Path) -> None:
+    arguments = ("calibrate", "run.yaml", "--seeds", "2", "--controls", "half_steps", "--control-seeds", "1")
+    options = ("--run-dir", "calibration", "--set", "train.steps=60", "--format", "json")
+    code, out, err = _run(workplace, *arguments, *options)
+    assert code == 0, err
+    result = json.loads(out)
+    assert result == json.loads((workplace / "calibration" / "calibration.json").read_text())
+    assert len(result["good"]["pairs"]) == 1
+    assert [(group["recipe"], len(group["pairs"])) for group in result["controls"]] == [("half_steps", 2)]
+    assert len(losses(workplace / "calibration" / "half_steps-101")) == 3  # 30 of 60 steps, logged every ten
+    members = sorted((workplace / "calibration").glob("*/run.json"))
+    before = [path.stat().st_mtime_ns for path in members]
+    assert len(before) == 3
+    assert _run(workplace, *arguments, *options)[:2] == (0, out)
+    assert [path.stat().st_mtime_ns for path in members] == before

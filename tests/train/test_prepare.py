@@ -165,3 +165,12 @@ def test_somebody_elses_directory_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="has files in it and is no run directory"):
         _prepare(tiny_config(tmp_path), tmp_path / "thesis")
     assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter1.tex"]
+
+
+def test_a_reference_that_changed_since_is_noticed(reference: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "reference"
+    shutil.copytree(reference, copy)
+    _prepare(_replica(tmp_path, copy), tmp_path / "run")
+    build(full_config(ARCHITECTURES["gpt_neox"]), seed=2, device="cpu").save_pretrained(copy)
+    with pytest.raises(BadInputError, match="has changed since the run began"):
+        _prepare(_replica(tmp_path, copy), tmp_path / "run")
