@@ -1,5 +1,6 @@
 """Start a prepared run on this machine through torchrun, show its progress, end it cleanly, find the first error."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from configs.errors import BadInputError, InterruptedRunError, WorkFailedError
 from configs.schema import TrainConfig
@@ -61,7 +64,7 @@ def _watch(process: subprocess.Popen[bytes], metrics: Path, on_progress: Callabl
                 time.sleep(0.2)
                 position = _pass_on(metrics, position, on_progress)
                 if stopped:  # again and again: a worker that is still importing does not listen yet
-                    os.killpg(process.pid, signal.SIGUSR1)
+                    _ask_to_stop(process)
             except KeyboardInterrupt:
                 if stopped:  # asked twice: do not wait for the checkpoint
                     os.killpg(process.pid, signal.SIGKILL)
@@ -72,6 +75,13 @@ def _watch(process: subprocess.Popen[bytes], metrics: Path, on_progress: Callabl
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     return stopped
+
+
+def _ask_to_stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGUSR1 to each worker: a checkpoint, then an orderly end. torchrun gives each a session of its own."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for worker in psutil.Process(process.pid).children():
+            worker.send_signal(signal.SIGUSR1)
 
 
 def _pass_on(metrics: Path, position: int, on_progress: Callable[[dict[str, Any]], None]) -> int:

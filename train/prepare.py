@@ -17,11 +17,12 @@ from configs.loader import first_difference, load_config, write_config
 from configs.schema import RunConfig
 from train.data import prepare as prepare_corpus
 from train.families import Family, family_of
-from train.record import Identity, Manifest
+from train.record import Identity, Manifest, ReferenceFacts
 from train.reference import Reference, compare_configs, load_reference
 
-# What the trained weights depend on. The other sections may change between stages of one run.
-TRAINING_SECTIONS = ("reference", "revision", "architecture", "data", "train")
+# What the trained weights depend on, beside the reference, which is compared by sha256 and not by path. The other
+# sections may change between stages of one run.
+TRAINING_SECTIONS = ("architecture", "data", "train")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -47,9 +48,9 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
         write_text(run_dir / "reference.path", str(reference.directory))
     if (run_dir / "manifest.json").is_file():
         manifest = read_record(run_dir / "manifest.json", Manifest)
-        if manifest.reference != (reference.facts if reference else None):
+        if _pinned(manifest.reference) != _pinned(reference.facts if reference else None):
             raise BadInputError(
-                f"--run-dir {run_dir}: its reference ({config.reference}) has changed since the run began; "
+                f"--run-dir {run_dir}: its reference was another one than {config.reference} is now; "
                 "name another directory or delete it"
             )
         write_config(run_dir / "config.yaml", config)
@@ -71,6 +72,10 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
     write_config(run_dir / "config.yaml", config)  # last: a directory with a config is a prepared run
     (run_dir / "logs").mkdir(exist_ok=True)
     return manifest
+
+
+def _pinned(facts: ReferenceFacts | None) -> dict[str, str] | None:
+    return facts.sha256 if facts else None
 
 
 def _check_directory(config: RunConfig, run_dir: Path) -> None:

@@ -7,8 +7,8 @@ from torch.distributed.run import main
 from train.processes import die_with_parent
 
 if __name__ == "__main__":
-    # SIGUSR1 to the process group asks the workers for a checkpoint; torchrun itself must live through it. (Its own
-    # way, SIGTERM, kills them after 30 s, and a large checkpoint takes longer.) A worker ignores it until it listens.
+    # SIGUSR1 asks a worker for a checkpoint (torchrun's own way, SIGTERM, kills it 30 s later, and a large checkpoint
+    # takes longer). Workers inherit this: one that is still importing ignores the signal instead of dying of it.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     die_with_parent(signal.SIGTERM)
     main()

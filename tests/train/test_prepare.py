@@ -172,5 +172,5 @@ def test_a_reference_that_changed_since_is_noticed(reference: Path, tmp_path: Pa
     shutil.copytree(reference, copy)
     _prepare(_replica(tmp_path, copy), tmp_path / "run")
     build(full_config(ARCHITECTURES["gpt_neox"]), seed=2, device="cpu").save_pretrained(copy)
-    with pytest.raises(BadInputError, match="has changed since the run began"):
+    with pytest.raises(BadInputError, match="its reference was another one than"):
         _prepare(_replica(tmp_path, copy), tmp_path / "run")
