@@ -5,6 +5,7 @@ row[:-1] and labels row[1:]; padding is never predicted.
 """
 
 import hashlib
+import io
 import itertools
 import json
 from collections import deque
@@ -144,7 +145,9 @@ def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) ->
     held_out = _rows(tokenizer, documents(HELD_OUT_SEED, data.held_out_documents, world), width)
     for name, rows in (("train.npy", train), ("held_out.npy", held_out)):
         with atomic_writer(directory / name, "wb") as stream:
-            np.save(stream, rows)
+            buffer = io.BytesIO()  # numpy's own writing to a file hides why a full disk failed
+            np.save(buffer, rows)
+            stream.write(buffer.getbuffer())
     facts = CorpusFacts(
         source=f"{data.source}, world {data.world_seed}, documents {data.documents_seed}",
         sha256=hashlib.sha256(train.tobytes()).hexdigest(),

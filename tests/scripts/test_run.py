@@ -187,8 +187,8 @@ def test_a_diverging_run_is_one_line_with_rank_and_mend(workplace: Path) -> None
 
 def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_later(workplace: Path) -> None:
     # A limit on file size stands for the full disk: the corpus fits, the first checkpoint does not.
-    arguments = ("train", "run.yaml", "--run-dir", "full", "--set", "train.steps=60")
-    code, _, err = _run(workplace, *arguments, limit_bytes=500_000)
+    arguments = ("train", "run.yaml", "--run-dir", "full", "--set", "train.steps=60", "--set", "data.documents=4000")
+    code, _, err = _run(workplace, *arguments, limit_bytes=200_000)
     assert code == 3
     assert "cannot write checkpoint" in _error_line(err)
     assert not list((workplace / "full" / "checkpoints").glob("step-*"))
