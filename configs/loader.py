@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from configs.errors import BadInputError
+from configs.errors import BadInputError, first_line
 from configs.files import write_text
 from configs.schema import RunConfig
 
@@ -47,6 +47,8 @@ def parse_yaml(text: str, origin: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise BadInputError(f"{origin}{line}: not valid YAML: {error.problem}") from None
+    except (yaml.YAMLError, TypeError) as error:  # a control character; a key that is a list
+        raise BadInputError(f"{origin}: not valid YAML: {first_line(error)}") from None
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:

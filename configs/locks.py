@@ -3,29 +3,61 @@
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from configs.errors import BadInputError
+
+WAIT_S = 60.0  # for the processes of a command that was killed: they write a checkpoint and end
+_held: list[int] = []
 
 
 @contextlib.contextmanager
 def exclusive(run_dir: Path) -> Iterator[None]:
-    """Hold `run_dir` for this process; the lock goes with the process, however it ends.
+    """Hold `run_dir` for this process and for those that inherit `held_descriptors`; the lock goes with the last.
 
-    Raises BadInputError, naming the other process, when somebody holds it already.
+    Raises BadInputError, naming the other process, when a living one holds it; waits for the rest of a dead one.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / ".lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise BadInputError(
-                f"--run-dir {run_dir}: another replibench (process {lock.read().strip() or '?'}) is working in it; "
-                "wait for it, stop it, or name another directory"
-            ) from None
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = (run_dir / ".lock").open("a+")
+    except OSError as error:
+        raise BadInputError(f"--run-dir {run_dir}: cannot be used: {error.strerror}") from None
+    with lock:
+        _acquire(lock, run_dir)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        yield
+        _held.append(lock.fileno())
+        try:
+            yield
+        finally:
+            _held.remove(lock.fileno())
+
+
+def held_descriptors() -> tuple[int, ...]:
+    """File descriptors of the locks held here, to be passed to child processes that must finish first."""
+    return tuple(_held)
+
+
+def _acquire(lock: IO[str], run_dir: Path) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().strip()
+        if _is_alive(holder) or time.monotonic() > deadline:
+            raise BadInputError(
+                f"--run-dir {run_dir}: another replibench (process {holder or '?'}) is working in it; "
+                "wait for it, stop it, or name another directory"
+            )
+        time.sleep(0.2)
+
+
+def _is_alive(pid: str) -> bool:
+    return pid.isdigit() and Path(f"/proc/{pid}").exists() if Path("/proc").is_dir() else True

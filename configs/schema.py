@@ -75,7 +75,7 @@ class TrainConfig(Section):
     gradient_accumulation_steps: Count = 1
     data_parallel_size: Count = 1
     tensor_parallel_size: Count = 1
-    zero_stage: Literal[0, 1, 2, 3] = 1
+    zero_stage: Annotated[Literal[0, 1, 2, 3], BeforeValidator(_not_a_bool)] = 1
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, fp32 on a CPU")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads_per_process: Count = Field(

@@ -112,14 +112,15 @@ class Calibration(Record):
     loss_sd: float | None
     loss_tolerance: float | None
     gate_level: float = GATE_LEVEL
+    held_out_sha256: str | None = None  # of the text that the losses were measured on
     good: PairGroup
     controls: tuple[PairGroup, ...]
     remark: str = REMARK
     runs: tuple[CalibrationRun, ...]
 
 
-def calibrate(runs: Sequence[CalibrationRun]) -> Calibration:
-    """The operating characteristics of the suite that `runs` were scored on.
+def calibrate(runs: Sequence[CalibrationRun], held_out_sha256: str | None = None) -> Calibration:
+    """The operating characteristics of the suite that `runs` were scored on; `held_out_sha256` names their loss's text.
 
     Raises BadInputError when there are fewer than two good runs, a label stands twice, or the runs were not all scored
     on the same items.
@@ -138,6 +139,7 @@ def calibrate(runs: Sequence[CalibrationRun]) -> Calibration:
     losses = [run.held_out_loss for run in good if run.held_out_loss is not None]
     spreads = tuple(_spread(name, [_percent(run, name) for run in good]) for name in sorted(good[0].scores))
     return Calibration(
+        held_out_sha256=held_out_sha256,
         benchmarks=spreads,
         macro_mean=_spread("macro mean", [fmean(_percent(run, name) for name in run.scores) for run in good]),
         loss_mean=fmean(losses) if losses else None,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -39,26 +40,24 @@ def prepare_benchmarks(config: RunConfig, directory: Path) -> dict[str, Path]:
     return {f"tinyworld_{name}": path for name, path in written.items()}
 
 
-def evaluate_models(
-    models: Mapping[Path, Path],
-    benchmarks: Path,
-    tasks: Mapping[str, Path],
-    config: RunConfig,
-    on_progress: Callable[[float], None],
-) -> None:
-    """Evaluate each model directory into its output directory, unless that holds the same evaluation already.
-
-    `on_progress` gets the share of requests done, 0..1. Raises WorkFailedError with the last line of the log.
-    """
+def evaluations_to_do(
+    models: Mapping[Path, Path], benchmarks: Path, tasks: Mapping[str, Path], config: RunConfig
+) -> list[dict[str, Any]]:
+    """One job for each {model directory: output directory} whose output is not of this model, items and settings."""
     jobs = [_job(model, output, benchmarks, tasks, config) for model, output in models.items()]
-    waiting = [job for job in jobs if not _is_done(job)]
-    if not waiting:
-        return
-    for job in waiting:
+    return [job for job in jobs if not _is_done(job)]
+
+
+def evaluate_models(jobs: list[dict[str, Any]], config: RunConfig, on_progress: Callable[[float], None]) -> None:
+    """Do the evaluations. `on_progress` gets the share of requests done, 0..1.
+
+    Raises WorkFailedError with the last line of the log.
+    """
+    for job in jobs:
         shutil.rmtree(job["output"], ignore_errors=True)
         Path(job["output"]).mkdir(parents=True)
     side_by_side = config.train.device == "cpu" or not _has_gpu()
-    for group in [waiting] if side_by_side else [[job] for job in waiting]:
+    for group in [jobs] if side_by_side else [[job] for job in jobs]:
         _run(group, config.train.threads_per_process, on_progress)
 
 
@@ -70,9 +69,16 @@ def _job(model: Path, output: Path, benchmarks: Path, tasks: Mapping[str, Path],
         "device": config.train.device,
         "threads": config.train.threads_per_process,
     }
-    files = sorted([*model.glob("*.safetensors"), model / "config.json", model / "tokenizer.json"])
-    data = sorted(path.with_suffix(".jsonl") for path in tasks.values())
-    inputs = {"settings": settings, "sha256": {path.name: sha256_of(path) for path in [*files, *data, *tasks.values()]}}
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json")
+    files = [*model.glob("*.safetensors"), *(model / name for name in names)]
+    files += [path.with_suffix(".jsonl") for path in tasks.values()]
+    inputs = {
+        "settings": settings,
+        "versions": {name: metadata.version(name) for name in ("lm_eval", "transformers", "torch")},
+        "sha256": {path.name: sha256_of(path) for path in files if path.is_file()},
+        # the task files name their data by its path, which is no part of what is asked
+        "tasks": {name: path.read_text().replace(str(benchmarks.resolve()), "") for name, path in tasks.items()},
+    }
     return {
         **settings,
         "model": str(model),
@@ -91,7 +97,7 @@ def _is_done(job: dict[str, Any]) -> bool:
 
 def _run(jobs: list[dict[str, Any]], threads: int, on_progress: Callable[[float], None]) -> None:
     script = str(ROOT / "eval" / "harness.py")
-    env = {**worker_environment(threads), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    env = {**worker_environment(threads, jobs[0]["device"]), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     env["HF_DATASETS_CACHE"] = str(Path(jobs[0]["output"]).parent / ".cache")  # not into the user's home
     running = []
     for job in jobs:

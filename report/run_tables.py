@@ -224,7 +224,7 @@ def _identity(manifest: Manifest) -> Cell:
 def _hashes(manifest: Manifest) -> list[tuple[str, str]]:
     reference = manifest.reference.sha256 if manifest.reference else {}
     return [
-        ("configuration", manifest.config_sha256),
+        ("training configuration", manifest.training_config_sha256),
         ("tokenizer", manifest.tokenizer_sha256),
         ("corpus (token ids)", manifest.corpus.sha256),
         ("held-out documents", manifest.corpus.held_out_sha256),

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from configs.files import read_record, write_record
 from configs.loader import write_config
 from configs.schema import RunConfig
 from eval.calibration import Calibration, CalibrationRun, calibrate
+from eval.launch import evaluations_to_do, prepare_benchmarks
 from eval.results import read_scores
 from scripts.console import Screen
 from train.prepare import prepare_run
 from train.processes import worker_environment
-from train.record import RunRecord
+from train.record import Manifest, RunRecord
 
 FIRST_SEED = 101  # far from the seeds that references and runs use
 POLL_S = 0.5
@@ -37,9 +38,11 @@ class Member:
     def label(self) -> str:
         return f"{self.recipe}-{self.seed}"
 
-    @property
-    def is_done(self) -> bool:
-        return (self.directory / "run.json").is_file() and (self.directory / "eval/replica/complete").is_file()
+    def is_done(self, benchmarks: Path, tasks: Mapping[str, Path]) -> bool:
+        """Trained, and evaluated on these very items."""
+        replica = {self.directory / "replica": self.directory / "eval" / "replica"}
+        trained = (self.directory / "run.json").is_file()
+        return trained and not evaluations_to_do(replica, benchmarks, tasks, self.config)
 
     def steps_done(self) -> int:
         """From its metrics, for the progress bar."""
@@ -64,15 +67,17 @@ def calibrate_recipe(
             _share_data(member, directory)
             prepare_run(member.config, member.directory, lambda text: update(0, text))
             write_config(directory / f"{member.label}.yaml", member.config)
+        tasks = prepare_benchmarks(config, directory / "benchmarks")
     total = sum(member.config.train.steps for member in members)
     with screen.stage(f"{len(members)} runs", total) as update:
 
         def on_poll() -> None:
-            done = sum(member.is_done for member in members)
-            update(sum(member.steps_done() for member in members), f"{done} of {len(members)} done")
+            update(sum(member.steps_done() for member in members), "")
 
-        _run_all([m for m in members if not m.is_done], directory, jobs or os.cpu_count() or 1, on_poll)
-    result = calibrate([_outcome(member) for member in members])
+        waiting = [member for member in members if not member.is_done(directory / "benchmarks", tasks)]
+        _run_all(waiting, directory, jobs or len(os.sched_getaffinity(0)), on_poll)
+    held_out = read_record(members[0].directory / "manifest.json", Manifest).corpus.held_out_sha256
+    result = calibrate([_outcome(member) for member in members], held_out_sha256=held_out)
     write_record(directory / "calibration.json", result)
     return result
 
@@ -122,7 +127,7 @@ def _start(member: Member, directory: Path) -> "subprocess.Popen[bytes]":
     with (directory / f"{member.label}.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "scripts.member", config, run_dir],
-            env=worker_environment(member.config.train.threads_per_process),
+            env=worker_environment(member.config.train.threads_per_process, member.config.train.device),
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,

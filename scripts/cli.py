@@ -5,6 +5,7 @@ Heavy imports wait until a command needs them, so that --help, compare and estim
 
 import json
 import logging
+import math
 import sys
 import traceback
 from collections.abc import Iterator
@@ -114,6 +115,7 @@ def evaluate(
     from scripts import stages
 
     with _run_directory(config, overrides, run_dir) as (settings, directory, screen):
+        stages.prepare(settings, directory, screen)
         stages.evaluate(settings, directory, screen)
         sides = sorted(path for path in (directory / "eval").iterdir() if (path / "complete").is_file())
         if fmt is Format.json:
@@ -167,7 +169,7 @@ def calibrate(
     from scripts.calibrate import calibrate_recipe
 
     with _run_directory(config, overrides, run_dir, suffix="-calibration") as (settings, directory, screen):
-        names = [name for name in controls.split(",") if name]
+        names = list(dict.fromkeys(name.strip() for name in controls.split(",") if name.strip()))
         result = calibrate_recipe(settings, directory, seeds, names, control_seeds, jobs, screen)
         _print_json(result) if fmt is Format.json else screen.show(calibration_table(result))
         screen.say(f"calibration: {directory / 'calibration.json'}")
@@ -188,7 +190,7 @@ def estimate(
         from accounting.flops import flop_ledger
         from configs.presets import architecture as preset
 
-        if tokens < 1:
+        if not (math.isfinite(tokens) and tokens >= 1):
             raise BadInputError(f"--tokens: {tokens:g} is not a number of tokens")
         shape = preset(architecture)
         try:
@@ -257,6 +259,11 @@ def reporting_errors() -> Iterator[None]:
     """One line on stderr and the exit code of the design; a traceback only with --debug."""
     try:
         yield
+    except OSError as error:  # a path that cannot be read or written
+        if _State.debug:
+            traceback.print_exc()
+        typer.echo(f"error: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
+        raise typer.Exit(BadInputError.exit_code) from None
     except (BadInputError, WorkFailedError) as error:
         if _State.debug:
             traceback.print_exc()

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from configs.loader import load_config
+from configs.locks import exclusive
 from scripts import stages
 from scripts.cli import reporting_errors
 from scripts.console import Screen
@@ -12,8 +13,9 @@ from train.processes import die_with_parent
 
 if __name__ == "__main__":
     die_with_parent(signal.SIGTERM)
-    with reporting_errors():
-        config, run_dir = load_config(sys.argv[1]), Path(sys.argv[2])
+    run_dir = Path(sys.argv[2])
+    with reporting_errors(), exclusive(run_dir):
+        config = load_config(sys.argv[1])
         stages.prepare(config, run_dir, Screen())
         stages.train(config, run_dir, Screen())
         stages.evaluate(config, run_dir, Screen(), sides=("replica",))

@@ -9,7 +9,7 @@ from configs.files import read_record, write_record, write_text
 from configs.schema import RunConfig
 from eval.calibration import Calibration
 from eval.criterion import compare, held_out_loss
-from eval.launch import check_suite, evaluate_models, prepare_benchmarks
+from eval.launch import check_suite, evaluate_models, evaluations_to_do, prepare_benchmarks
 from eval.results import Scores, read_scores
 from eval.verdict import IdentityDifference, Verdict
 from extrapolate.forecast import Forecast, forecast
@@ -19,12 +19,15 @@ from train.reference import reference_directory
 
 
 def prepare(config: RunConfig, run_dir: Path, screen: Screen) -> Manifest:
-    """Check all input and write what the workers need; nothing is done twice."""
+    """Check all input, also what later stages need, and write what the workers read; nothing is done twice."""
     from train.prepare import prepare_run
 
     check_suite(config)
+    _calibration(config)
     with screen.stage("preparing") as update:
-        return prepare_run(config, run_dir, lambda text: update(0, text))
+        manifest = prepare_run(config, run_dir, lambda text: update(0, text))
+        prepare_benchmarks(config, run_dir / "benchmarks")
+    return manifest
 
 
 def train(config: RunConfig, run_dir: Path, screen: Screen) -> RunRecord:
@@ -50,7 +53,11 @@ def evaluate(config: RunConfig, run_dir: Path, screen: Screen, sides: Sequence[s
     with screen.stage(f"evaluating {len(models)} model{'s' if len(models) > 1 else ''}", 1.0) as update:
         benchmarks = run_dir / "benchmarks"
         tasks = prepare_benchmarks(config, benchmarks)
-        evaluate_models(models, benchmarks, tasks, config, lambda share: update(share, ""))
+        waiting = evaluations_to_do(models, benchmarks, tasks, config)
+        if waiting:
+            for stale in ("verdict.json", "report.html", "report.md"):  # they speak of other evaluations
+                (run_dir / stale).unlink(missing_ok=True)
+            evaluate_models(waiting, config, lambda share: update(share, ""))
 
 
 def judge(config: RunConfig, run_dir: Path) -> Verdict:
@@ -66,7 +73,7 @@ def judge(config: RunConfig, run_dir: Path) -> Verdict:
     if (run_dir / "run.json").is_file():
         loss = read_record(run_dir / "run.json", RunRecord).held_out_loss
         if loss is not None and loss.original is not None:
-            losses = held_out_loss(loss.original, loss.replica, _tolerance(config))
+            losses = held_out_loss(loss.original, loss.replica, _tolerance(config, manifest))
     sides = [run_dir / "eval" / side for side in ("original", "replica")]
     if differences and not all(side.is_dir() for side in sides):
         original, replica = (Scores(path=str(side), model_name=None, tasks={}) for side in sides)
@@ -95,6 +102,8 @@ def lay_beside(config: RunConfig, run_dir: Path) -> None:
     for name, source in found.items():
         if source is not None and source.is_file():
             write_text(run_dir / name, source.read_text(encoding="utf-8"))
+        else:
+            (run_dir / name).unlink(missing_ok=True)
 
 
 def _trained(run_dir: Path) -> Path:
@@ -103,7 +112,17 @@ def _trained(run_dir: Path) -> Path:
     return run_dir / "replica"
 
 
-def _tolerance(config: RunConfig) -> float | None:
-    if config.calibration is None:
+def _calibration(config: RunConfig) -> Calibration | None:
+    return read_record(Path(config.calibration), Calibration) if config.calibration else None
+
+
+def _tolerance(config: RunConfig, manifest: Manifest) -> float | None:
+    """The held-out gate's tolerance, from a calibration on the very same held-out text."""
+    calibration = _calibration(config)
+    if calibration is None:
         return None
-    return read_record(Path(config.calibration), Calibration).loss_tolerance
+    if calibration.held_out_sha256 != manifest.corpus.held_out_sha256:
+        raise BadInputError(
+            f"calibration: {config.calibration} was measured on other held-out text; calibrate this configuration"
+        )
+    return calibration.loss_tolerance

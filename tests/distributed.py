@@ -57,6 +57,8 @@ def _child(function: Any, arguments: Any, rank: int, world_size: int, port: int,
         LOCAL_WORLD_SIZE=str(world_size),
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
+        CUDA_VISIBLE_DEVICES="",
+        DS_ACCELERATOR="cpu",
     )
     try:
         results.put((rank, None, function(*arguments)))
@@ -66,6 +68,6 @@ def _child(function: Any, arguments: Any, rank: int, world_size: int, port: int,
 
 def train_worker(run_dir: Path) -> None:
     """What torchrun starts, in this process."""
-    from train import worker
+    from train import trainer
 
-    worker.main(run_dir)
+    trainer.main(run_dir)

@@ -2,6 +2,6 @@
 
 from transformers.models import gpt2, gpt_neox  # noqa: F401
 
-import train.worker
+import train.trainer
 
-assert train.worker
+assert train.trainer

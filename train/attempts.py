@@ -23,8 +23,8 @@ class Attempts:
         return self.earlier_s + time.time() - self.started
 
     @classmethod
-    def begin(cls, run_dir: Path, step: int, started: float, *, write: bool) -> Self:
-        """Count this attempt, which goes on from `step`.
+    def begin(cls, run_dir: Path, step: int, started: float, provenance: dict[str, Any], *, write: bool) -> Self:
+        """Count this attempt, which goes on from `step`; `provenance` (code, versions) is kept with it.
 
         Cuts metrics.jsonl back to `step`: the lines after it will come again. Only the writing rank changes files.
         """
@@ -32,7 +32,7 @@ class Attempts:
         lines = _whole_lines(metrics)
         past = _whole_lines(log)
         reached, elapsed_s = (lines[-1]["step"], lines[-1]["elapsed_s"]) if lines else (0, 0.0)
-        this = {"started": started, "from_step": step, "lost_steps": max(0, reached - step)}
+        this = {"started": started, "from_step": step, "lost_steps": max(0, reached - step), **provenance}
         # A stop right after a checkpoint loses nothing; what ran after the last line is not in the sum.
         if write:
             kept = [line for line in lines if line["step"] <= step]

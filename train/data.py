@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 import tinyworld
-from configs.errors import BadInputError
-from configs.files import atomic_writer, read_record, sha256_of, write_record
+from configs.errors import BadInputError, first_line
+from configs.files import atomic_writer, read_record, sha256_of, write_record, write_text
 from configs.schema import RunConfig
 from tinyworld.corpus import HELD_OUT_SEED, documents
 from tinyworld.tokenizer import END_OF_TEXT, train_tokenizer
@@ -28,6 +28,7 @@ from train.record import CorpusFacts
 
 Ids = NDArray[np.uint16]
 PAD = np.uint16(0xFFFF)  # marks padding in stored rows; no tokenizer that fits in uint16 here uses it
+MARK = ".prepared"  # in a corpus directory of ours: the key of what it holds
 PACKING_WINDOW = 32  # documents to choose from
 PLENTY_OF_ROOM = 24  # ids; with more than that left in a row, documents are taken in their order
 TOKENIZER_SAMPLE = 20_000  # documents that a new tokenizer is trained on
@@ -46,16 +47,16 @@ def prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None, say
     """Generate, tokenise and pack the corpus of `config` into `directory`, unless it is there already.
 
     Writes tokenizer.json (a copy of `tokenizer_file`, or a new one trained on the corpus), train.npy, held_out.npy,
-    facts.json. Raises BadInputError when the corpus is too small for the run.
+    facts.json, and last the mark of what it is. Raises BadInputError when the corpus is too small for the run.
     """
-    key = _key(config, tokenizer_file)
-    if (directory / "facts.json").is_file() and (directory / "key").read_text() == key:
+    mark, key = directory / MARK, _key(config, tokenizer_file)
+    if mark.is_file() and mark.read_text() == key:
         facts = read_record(directory / "facts.json", CorpusFacts)
     else:
         say(f"generating {config.data.documents:,} documents")
+        write_text(mark, "being written")
         facts = _prepare(config, directory, tokenizer_file)
-        with atomic_writer(directory / "key") as stream:
-            stream.write(key)
+        write_text(mark, key)
     _check_size(config, facts)
     return facts
 
@@ -134,7 +135,7 @@ def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) ->
     world = World(data.world_seed)
     texts = list(documents(data.documents_seed, data.documents, world))
     if tokenizer_file is not None:
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        tokenizer = _read_tokenizer(tokenizer_file)
     else:
         tokenizer = train_tokenizer(texts[:TOKENIZER_SAMPLE], data.vocab_size)
     with atomic_writer(directory / "tokenizer.json") as stream:
@@ -142,7 +143,7 @@ def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) ->
     if tokenizer.get_vocab_size() >= PAD or tokenizer.token_to_id(END_OF_TEXT) is None:
         raise BadInputError(f"tokenizer: needs fewer than {PAD} tokens and {END_OF_TEXT} among them")
     train = _rows(tokenizer, texts, width)
-    held_out = _rows(tokenizer, documents(HELD_OUT_SEED, data.held_out_documents, world), width)
+    held_out = _rows(tokenizer, _held_out(config, world, set(texts)), width)
     for name, rows in (("train.npy", train), ("held_out.npy", held_out)):
         with atomic_writer(directory / name, "wb") as stream:
             buffer = io.BytesIO()  # numpy's own writing to a file hides why a full disk failed
@@ -161,6 +162,26 @@ def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) ->
     )
     write_record(directory / "facts.json", facts)
     return facts
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises a bare Exception
+        raise BadInputError(f"reference: {path}: cannot be read: {first_line(error)}") from None
+
+
+def _held_out(config: RunConfig, world: World, seen: set[str]) -> list[str]:
+    """Documents of another stream that the corpus does not contain (of a small language many occur in both)."""
+    wanted = config.data.held_out_documents
+    stream = documents(HELD_OUT_SEED, 20 * wanted, world)
+    fresh = list(itertools.islice((text for text in stream if text not in seen), wanted))
+    if len(fresh) < wanted:
+        raise BadInputError(
+            f"data.held_out_documents: only {len(fresh)} of {wanted} could be found that the corpus does not contain; "
+            f"ask for fewer, and keep data.documents_seed from {HELD_OUT_SEED}"
+        )
+    return fresh
 
 
 def _rows(tokenizer: Tokenizer, texts: Iterable[str], width: int) -> Ids:

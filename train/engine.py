@@ -96,7 +96,7 @@ def save(engine: Any, directory: Path, tag: str, state: dict[str, Any]) -> None:
     torch.save(_random_state(), partial / tag / f"random-{dist.get_rank()}.pt")
     dist.barrier()
     if dist.get_rank() == 0:
-        for path in (partial / tag).iterdir():
+        for path in [*(partial / tag).iterdir(), partial / tag]:
             _fsync(path)
         shutil.rmtree(directory / tag, ignore_errors=True)
         (partial / tag).rename(directory / tag)

@@ -1,4 +1,4 @@
-"""Loss on text that neither model has seen: what tells an under-trained replica when benchmarks are saturated."""
+"""Loss on documents that the corpus does not contain: it sees under-training where benchmarks are saturated."""
 
 from pathlib import Path
 

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from configs.errors import BadInputError, InterruptedRunError, WorkFailedError
+from configs.locks import held_descriptors
 from configs.schema import TrainConfig
 from train.processes import ROOT, worker_environment
 
@@ -31,7 +32,8 @@ def launch(run_dir: Path, train: TrainConfig, on_progress: Callable[[dict[str, A
     with (logs / "torchrun.log").open("a") as log:
         process = subprocess.Popen(
             _command(run_dir, train),
-            env=worker_environment(train.threads_per_process),
+            env=worker_environment(train.threads_per_process, train.device),
+            pass_fds=held_descriptors(),  # the directory is held until the last worker is gone
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
@@ -114,6 +116,13 @@ def _raise_first_error(logs: Path, code: int, stopped: bool) -> None:
         where = f"a checkpoint is written at step {int(newest.name[5:]):,}" if newest else "nothing was trained yet"
         raise InterruptedRunError(f"interrupted; {where}; run the same command again to go on")
     raise WorkFailedError(
-        f"training failed without a word (torchrun exit {code}; a worker may have been killed, for instance for "
-        f"memory); see {logs}/torchrun.log"
+        f"training failed without a report (torchrun exit {code}): {_last_words(logs)} "
+        f"(no words: a worker may have been killed, for instance for memory; logs: {logs})"
     )
+
+
+def _last_words(logs: Path) -> str:
+    """The last line that a worker of the newest attempt wrote to stderr."""
+    newest = max(logs.glob("*/attempt_0/*/stderr.log"), key=lambda path: path.stat().st_mtime, default=None)
+    lines = newest.read_text(errors="replace").split("\n") if newest else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "-")

@@ -15,6 +15,7 @@ from configs.errors import BadInputError
 from configs.files import read_record, sha256_of_json, write_record, write_text
 from configs.loader import first_difference, load_config, write_config
 from configs.schema import RunConfig
+from train.data import MARK as DATA_MARK
 from train.data import prepare as prepare_corpus
 from train.families import Family, family_of
 from train.record import Identity, Manifest, ReferenceFacts
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) -> Manifest:
-    """Check the whole input, then write config.yaml, model.json, data/ and manifest.json.
+    """Check the whole input, then write data/, model.json, manifest.json and config.yaml.
 
     Idempotent: a run directory of the same configuration is left as it is. Raises BadInputError (one line) before
     anything is written, if anything is wrong; also when the directory holds another run.
@@ -37,24 +38,11 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
     family = family_of(_requested(config, reference), "reference" if reference else "architecture")
     architecture, identity = _architecture(config, reference)
     _check_layout(config, family, architecture)
-    _check_free_space(run_dir)
     corpus = prepare_corpus(
         config, run_dir / "data", reference.directory / "tokenizer.json" if reference else None, say
     )
     tokenizer = json.loads((run_dir / "data" / "tokenizer.json").read_text(encoding="utf-8"))
     _check_vocabulary(architecture, tokenizer)
-    write_text(run_dir / "model.json", json.dumps(architecture, indent=2, sort_keys=True) + "\n")
-    if reference:
-        write_text(run_dir / "reference.path", str(reference.directory))
-    if (run_dir / "manifest.json").is_file():
-        manifest = read_record(run_dir / "manifest.json", Manifest)
-        if _pinned(manifest.reference) != _pinned(reference.facts if reference else None):
-            raise BadInputError(
-                f"--run-dir {run_dir}: its reference was another one than {config.reference} is now; "
-                "name another directory or delete it"
-            )
-        write_config(run_dir / "config.yaml", config)
-        return manifest
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         name=config.name,
@@ -62,16 +50,43 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
         versions=library_versions(),
         machine=machine(),
         seeds={"train": config.train.seed, "world": config.data.world_seed, "documents": config.data.documents_seed},
-        config_sha256=sha256_of_json(config.model_dump(mode="json")),
+        training_config_sha256=_training_sha256(config),
         tokenizer_sha256=sha256_of_json(tokenizer),
         corpus=corpus,
         reference=reference.facts if reference else None,
         identity=identity,
     )
+    if (run_dir / "manifest.json").is_file():
+        manifest = _same_run(read_record(run_dir / "manifest.json", Manifest), manifest, run_dir)
+    write_text(run_dir / "model.json", json.dumps(architecture, indent=2, sort_keys=True) + "\n")
+    if reference:
+        write_text(run_dir / "reference.path", str(reference.directory))
+    (run_dir / "logs").mkdir(exist_ok=True)
     write_record(run_dir / "manifest.json", manifest)
     write_config(run_dir / "config.yaml", config)  # last: a directory with a config is a prepared run
-    (run_dir / "logs").mkdir(exist_ok=True)
     return manifest
+
+
+def _same_run(stored: Manifest, now: Manifest, run_dir: Path) -> Manifest:
+    """The stored manifest, if all that the weights depend on is as it was. Raises BadInputError saying what is not."""
+    pairs = {
+        "the training configuration": (stored.training_config_sha256, now.training_config_sha256),
+        "the reference": (_pinned(stored.reference), _pinned(now.reference)),
+        "the tokenizer": (stored.tokenizer_sha256, now.tokenizer_sha256),
+        "the corpus": (stored.corpus.sha256, now.corpus.sha256),
+        "the held-out text": (stored.corpus.held_out_sha256, now.corpus.held_out_sha256),
+    }
+    for what, (then, today) in pairs.items():
+        if then != today:
+            raise BadInputError(
+                f"--run-dir {run_dir}: {what} is not what the run began with; name another directory or delete it"
+            )
+    return stored
+
+
+def _training_sha256(config: RunConfig) -> str:
+    tree = config.model_dump(mode="json")
+    return sha256_of_json({section: tree[section] for section in TRAINING_SECTIONS})
 
 
 def _pinned(facts: ReferenceFacts | None) -> dict[str, str] | None:
@@ -80,16 +95,24 @@ def _pinned(facts: ReferenceFacts | None) -> dict[str, str] | None:
 
 def _check_directory(config: RunConfig, run_dir: Path) -> None:
     stored = run_dir / "config.yaml"
-    if not stored.is_file():
-        found = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else set()
-        if found - {".lock"} and "data" not in found:
-            raise BadInputError(f"--run-dir {run_dir}: has files in it and is no run directory; name an empty one")
+    if stored.is_file():
+        difference = first_difference(load_config(stored), config, TRAINING_SECTIONS)
+        if difference:
+            raise BadInputError(
+                f"--run-dir {run_dir}: holds a run of another config ({difference}); "
+                "name another directory or delete it"
+            )
         return
-    difference = first_difference(load_config(stored), config, TRAINING_SECTIONS)
-    if difference:
-        raise BadInputError(
-            f"--run-dir {run_dir}: holds a run of another config ({difference}); name another directory or delete it"
-        )
+    # Without a config: empty, or what a preparation that was cut short leaves.
+    known = {".lock", "data", "model.json", "reference.path", "manifest.json", "logs"}
+    found = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else set()
+    data = run_dir / "data"
+    ours = not data.is_dir() or (data / DATA_MARK).is_file() or not any(data.iterdir())
+    if found - known or not ours:
+        raise BadInputError(f"--run-dir {run_dir}: has files in it and is no run directory; name an empty one")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if not os.access(run_dir, os.W_OK):
+        raise BadInputError(f"--run-dir {run_dir}: cannot be written to")
 
 
 def _requested(config: RunConfig, reference: Reference | None) -> dict[str, Any]:
@@ -134,12 +157,6 @@ def _check_vocabulary(architecture: dict[str, Any], tokenizer: dict[str, Any]) -
         raise BadInputError(
             f"architecture.vocab_size: {architecture['vocab_size']} is fewer than the tokenizer's {largest + 1} tokens"
         )
-
-
-def _check_free_space(run_dir: Path) -> None:
-    run_dir.mkdir(parents=True, exist_ok=True)
-    if not os.access(run_dir, os.W_OK):
-        raise BadInputError(f"--run-dir {run_dir}: cannot be written to")
 
 
 def code_version() -> dict[str, Any]:

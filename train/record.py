@@ -65,7 +65,7 @@ class Manifest(Record):
     versions: dict[str, str] = Field(description="Python and the libraries that numbers depend on")
     machine: dict[str, Any] = Field(description="processor, cores, memory_bytes, accelerators")
     seeds: dict[str, int]
-    config_sha256: str
+    training_config_sha256: str = Field(description="of the sections that the weights depend on")
     tokenizer_sha256: str
     corpus: CorpusFacts
     reference: ReferenceFacts | None = None

@@ -1,6 +1,7 @@
 """The original: where it lies, what it is to the byte, and whether a replica has its architecture. No torch."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def load_reference(source: str, revision: str | None = None) -> Reference:
     """
     directory = Path(source)
     if not directory.is_dir():
-        if source.startswith(("/", ".", "~")) or source.count("/") != 1:
+        if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", source):  # neither gpt2 nor org/model
             raise BadInputError(f"reference: {source}: no such directory")
         directory = _fetch(source, revision)
     config = read_config(directory)

@@ -2,13 +2,15 @@
 
 import signal
 
-from torch.distributed.run import main
-
-from train.processes import die_with_parent
+from train.processes import die_with_parent, parent_of_next
 
 if __name__ == "__main__":
+    die_with_parent(signal.SIGTERM)
+    parent_of_next()
     # SIGUSR1 asks a worker for a checkpoint (torchrun's own way, SIGTERM, kills it 30 s later, and a large checkpoint
     # takes longer). Workers inherit this: one that is still importing ignores the signal instead of dying of it.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    die_with_parent(signal.SIGTERM)
+
+    from torch.distributed.run import main
+
     main()

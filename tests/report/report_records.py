@@ -195,7 +195,7 @@ def manifest(**more: Any) -> Manifest:
         "versions": {"python": "3.11.9", "torch": "2.13.0", "deepspeed": "0.19.1", "transformers": "5.17.0"},
         "machine": {"processor": "AMD EPYC 7B13", "cores": 2, "memory_bytes": 8_589_934_592, "accelerators": []},
         "seeds": {"init": 1, "data": 2},
-        "config_sha256": "c0" * 32,
+        "training_config_sha256": "c0" * 32,
         "tokenizer_sha256": "7e" * 32,
         "corpus": CorpusFacts(
             source="tinyworld, seed 0", sha256="c1" * 32, documents=61_200, rows=40_000, sequence_length=LENGTH,

@@ -87,7 +87,7 @@ def expected_texts() -> list[str]:
         texts += [f"{value:,}" for name, value in ledger if name.endswith("_flop") and isinstance(value, int)]
     texts += ["848,200", "34.51", "24.86", "51.72", "$1.80 million", "$11.2 million", "3.140e23", "+2.87 %", "4.62e10"]
     texts += [each.source for each in model.inputs] + [each.name for each in model.inputs] + list(model.caveats)
-    texts += [facts.created, "4f0c2d7e8a9b", "AMD EPYC 7B13", facts.config_sha256, facts.tokenizer_sha256]
+    texts += [facts.created, "4f0c2d7e8a9b", "AMD EPYC 7B13", facts.training_config_sha256, facts.tokenizer_sha256]
     texts += [facts.corpus.sha256, facts.corpus.held_out_sha256, "init 1, data 2", *facts.versions.values()]
     texts += ["5/6", "0/8", "control: half-trained", calibration().remark, "steps: 2500"]
     return texts

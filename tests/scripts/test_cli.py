@@ -38,7 +38,11 @@ def test_estimate_answers_in_json_and_text() -> None:
         (["estimate", "gpt3-175"], "gpt3-175"),
         (["estimate", "gpt3-175b", "--tokens", "0"], "--tokens: 0 is not a number of tokens"),
         (["estimate", "gpt3-175b", "--sequence-length", "4096"], "--sequence-length: "),
+        (["estimate", "gpt3-175b", "--tokens", "inf"], "--tokens: inf is not a number of tokens"),
+        (["estimate", "gpt3-175b", "--tokens", "nan"], "--tokens: nan is not a number of tokens"),
         (["compare", "a", "b"], "a: "),
+        (["train", "smoke", "--run-dir", "/dev/null/x"], "--run-dir /dev/null/x: cannot be used"),
+        (["run", "smoke", "--set", "calibration=nowhere.json"], "nowhere.json: no such file"),
         (["report", "nowhere"], "nowhere"),
         (["extrapolate", "forecast", "smoke", "--set", "forecast.cluster=h100-51"], "h100-51"),
         (

@@ -172,5 +172,52 @@ def test_a_reference_that_changed_since_is_noticed(reference: Path, tmp_path: Pa
     shutil.copytree(reference, copy)
     _prepare(_replica(tmp_path, copy), tmp_path / "run")
     build(full_config(ARCHITECTURES["gpt_neox"]), seed=2, device="cpu").save_pretrained(copy)
-    with pytest.raises(BadInputError, match="its reference was another one than"):
+    with pytest.raises(BadInputError, match="the reference is not what the run began with"):
         _prepare(_replica(tmp_path, copy), tmp_path / "run")
+
+
+def test_the_held_out_documents_are_not_in_the_corpus(tmp_path: Path) -> None:
+    from train.data import PAD, open_corpus
+
+    _prepare(tiny_config(tmp_path), tmp_path / "run")
+    corpus = open_corpus(tmp_path / "run" / "data")
+
+    def documents(rows: Any) -> set[tuple[int, ...]]:
+        found, current = set(), []
+        for token in (int(t) for t in rows.flatten() if t != PAD):
+            current.append(token)
+            if token == 0:
+                found.add(tuple(current))
+                current = []
+        return found
+
+    held_out = documents(corpus.held_out)
+    assert len(held_out) > 50
+    assert not held_out & documents(corpus.rows)
+
+
+def test_a_corpus_that_changed_under_a_run_is_noticed(tmp_path: Path) -> None:
+    _prepare(tiny_config(tmp_path), tmp_path / "run")
+    manifest = tmp_path / "run" / "manifest.json"
+    stored = json.loads(manifest.read_text())
+    stored["corpus"]["sha256"] = "0" * 64  # as if the generator had been another one
+    manifest.write_text(json.dumps(stored))
+    with pytest.raises(BadInputError, match="the corpus is not what the run began with"):
+        _prepare(tiny_config(tmp_path), tmp_path / "run")
+
+
+def test_a_directory_with_data_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "data").mkdir(parents=True)
+    (tmp_path / "mine" / "data" / "train.npy").write_bytes(b"precious")
+    with pytest.raises(BadInputError, match="has files in it and is no run directory"):
+        _prepare(tiny_config(tmp_path), tmp_path / "mine")
+    assert (tmp_path / "mine" / "data" / "train.npy").read_bytes() == b"precious"
+
+
+def test_a_preparation_that_was_cut_short_is_done_again_for_the_same_config_only(tmp_path: Path) -> None:
+    first = _prepare(tiny_config(tmp_path), tmp_path / "run")
+    (tmp_path / "run" / "config.yaml").unlink()  # killed between the manifest and the configuration
+    assert _prepare(tiny_config(tmp_path), tmp_path / "run") == first
+    (tmp_path / "run" / "config.yaml").unlink()
+    with pytest.raises(BadInputError, match="the training configuration is not what the run began with"):
+        _prepare(tiny_config(tmp_path, "gpt_neox", "train.seed=9"), tmp_path / "run")

@@ -46,6 +46,7 @@ def tiny_config(directory: Path, family: str = "gpt_neox", *overrides: str, **to
         "data": {"documents": 3000, "held_out_documents": 60},
         "train": {
             "steps": 50,
+            "device": "cpu",
             "sequence_length": 32,
             "micro_batch_size": 8,
             "log_every_steps": 1,

@@ -1,0 +1,217 @@
+"""What one process of a training run does: set up, train, export, measure, record."""
+
+import json
+import os
+import resource
+import signal
+import statistics
+import time
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+import torch
+import torch.distributed as dist
+
+from accounting.architecture import from_hf_config
+from accounting.flops import flop_ledger
+from configs.errors import BadInputError
+from configs.files import write_record
+from configs.loader import load_config
+from configs.schema import RunConfig
+from train import engine as deepspeed_engine
+from train.attempts import Attempts
+from train.data import Corpus, open_corpus
+from train.export import export, logit_difference
+from train.families import family_of
+from train.heldout import held_out_loss
+from train.loop import Workplace, train_steps
+from train.meters import PhaseClock, Progress
+from train.model import build, full_config
+from train.peak import find_peak
+from train.prepare import code_version
+from train.record import HeldOutLoss, Peak, Precision, RunRecord, StepTime
+from train.reference import reference_directory
+
+STARTED = psutil.Process().create_time()  # so that imports count as start-up
+WARM_UP_INTERVALS = 1  # logged intervals left out of the median step time
+
+
+class StopFlag:
+    """Set by SIGUSR1 (the launcher, a scheduler), SIGTERM or SIGINT: finish the step, write a checkpoint, end."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._set)
+
+    def _set(self, number: int, frame: FrameType | None) -> None:
+        self.is_set = True
+
+
+def main(run_dir: Path) -> None:
+    """Train, export, measure the held-out loss, write run.json (rank 0). Goes on from the newest checkpoint."""
+    stop = StopFlag()
+    config = load_config(run_dir / "config.yaml")
+    device, precision = _device_and_precision(config)
+    torch.set_num_threads(config.train.threads_per_process)
+    deepspeed_engine.initialise(device)
+    place, progress, attempts = _set_up(config, run_dir, device, precision)
+    peak = find_peak(device, precision, config.train.threads_per_process)
+    corpus = open_corpus(run_dir / "data")
+    place.clock.seconds["start_up"] += time.time() - STARTED
+
+    finished = train_steps(place, config.train, corpus, progress, run_dir, attempts.elapsed_s, lambda: stop.is_set)
+    if not finished:
+        return
+    with place.clock.phase("evaluation"):
+        held_out, logit_gap = _finish(place, config, corpus, run_dir, precision)
+    place.clock.settle()
+    memory_bytes = _peak_memory_bytes(place)
+    if place.is_main:
+        record = _record(config, place, progress, attempts, peak, held_out, logit_gap, memory_bytes, precision)
+        write_record(run_dir / "run.json", record)
+    dist.barrier()
+
+
+def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
+    wanted = config.train.device
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+    if kind == "cuda":
+        local = int(os.environ["LOCAL_RANK"])
+        if local >= torch.cuda.device_count():
+            raise BadInputError(
+                f"train.data_parallel_size × train.tensor_parallel_size needs {os.environ['LOCAL_WORLD_SIZE']} "
+                f"GPUs on this node and it has {torch.cuda.device_count()}"
+            )
+        torch.cuda.set_device(local)
+        device = torch.device("cuda", local)
+    else:
+        device = torch.device("cpu")
+    if config.train.precision == "auto":
+        return device, "bf16" if kind == "cuda" else "fp32"
+    return device, config.train.precision
+
+
+def _set_up(
+    config: RunConfig, run_dir: Path, device: torch.device, precision: Precision
+) -> tuple[Workplace, Progress, Attempts]:
+    train = config.train
+    architecture = json.loads((run_dir / "model.json").read_text(encoding="utf-8"))
+    family = family_of(architecture, "model.json")
+    model = build(full_config(architecture), train.seed, device)
+    engine = deepspeed_engine.start(model, family, train, precision)
+    place = Workplace(
+        engine=engine,
+        device=device,
+        control=dist.new_group(backend="gloo"),
+        clock=PhaseClock(device),
+        # DeepSpeed puts the ranks of one tensor-parallel group next to each other.
+        data_parallel_rank=dist.get_rank() // train.tensor_parallel_size,
+        is_main=dist.get_rank() == 0,
+    )
+    progress = Progress()
+    newest = max((run_dir / "checkpoints").glob("step-*"), default=None)
+    if newest is not None:
+        progress = Progress(**deepspeed_engine.load(engine, newest.parent, newest.name))
+        place.clock.seconds.update(progress.phase_s)
+    attempts = Attempts.begin(run_dir, progress.step, STARTED, _provenance(), write=place.is_main)
+    dist.barrier()
+    return place, progress, attempts
+
+
+def _provenance() -> dict[str, Any]:
+    """What may differ between the attempts at one run."""
+    return {"code": code_version(), "torch": torch.__version__, "deepspeed": metadata.version("deepspeed")}
+
+
+def _finish(
+    place: Workplace, config: RunConfig, corpus: Corpus, run_dir: Path, precision: Precision
+) -> tuple[HeldOutLoss, float]:
+    architecture = json.loads((run_dir / "model.json").read_text(encoding="utf-8"))
+    family, hf_config = family_of(architecture, "model.json"), full_config(architecture)
+    replica = run_dir / "replica"
+    export(place.engine, family, hf_config, config, run_dir / "data", replica)
+    gap = logit_difference(place.engine, replica, corpus, precision, place.device)
+    reference = reference_directory(run_dir)
+    losses = HeldOutLoss(
+        replica=held_out_loss(replica, corpus, place.device),
+        original=held_out_loss(reference, corpus, place.device) if reference else None,
+        tokens=corpus.facts.held_out_tokens,
+    )
+    return losses, gap
+
+
+def _record(
+    config: RunConfig,
+    place: Workplace,
+    progress: Progress,
+    attempts: Attempts,
+    peak: Peak | None,
+    held_out: HeldOutLoss,
+    logit_gap: float,
+    memory_bytes: int,
+    precision: Precision,
+) -> RunRecord:
+    train = config.train
+    batch_tokens = train.global_batch_rows * train.sequence_length
+    architecture = from_hf_config(place.engine.module.config.to_dict())
+    flops = flop_ledger(architecture, tokens=progress.step * batch_tokens, sequence_length=train.sequence_length)
+    times = progress.interval_step_times_s
+    median_s = statistics.median(times[WARM_UP_INTERVALS:] or times)
+    wall_clock_s = attempts.elapsed_s()
+    phases = place.clock.seconds
+    rate = flops.model_flop / progress.step / median_s
+    return RunRecord(
+        name=config.name,
+        finished=True,
+        steps=progress.step,
+        tokens=progress.step * batch_tokens,
+        predicted_tokens=progress.predicted_tokens,
+        loss=progress.last_logged_loss,
+        held_out_loss=held_out,
+        export_logit_difference=logit_gap,
+        architecture=architecture,
+        flops=flops,
+        device_type="cuda" if place.device.type == "cuda" else "cpu",
+        device_name=_device_name(place.device),
+        n_devices=dist.get_world_size(),
+        data_parallel_size=train.data_parallel_size,
+        tensor_parallel_size=train.tensor_parallel_size,
+        zero_stage=train.zero_stage,
+        precision=precision,
+        wall_clock_s=wall_clock_s,
+        time=StepTime(
+            **{f"{name}_s": seconds for name, seconds in phases.items()},
+            other_s=max(0.0, wall_clock_s - sum(phases.values())),
+        ),
+        step_time_median_s=median_s,
+        tokens_per_s=batch_tokens / median_s,
+        peak=peak,
+        mfu=rate / peak.flop_per_s if peak else None,
+        peak_memory_bytes=memory_bytes,
+        restarts=attempts.restarts,
+        lost_steps=attempts.lost_steps,
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return "CPU"
+
+
+def _peak_memory_bytes(place: Workplace) -> int:
+    """Of the fullest device; on a CPU, of the largest process. Collective."""
+    if place.device.type == "cuda":
+        mine = torch.cuda.max_memory_allocated(place.device)
+    else:
+        mine = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    largest = torch.tensor([mine], dtype=torch.int64)
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=place.control)
+    return int(largest)
