@@ -20,12 +20,14 @@ from eval.statistics import (
     macro_mean_interval,
     paired_counts,
     paired_test,
+    units_needed,
     unpaired_test,
 )
 from eval.verdict import (
     CLUSTERED,
     INTERVAL_LEVEL,
     MARGIN_PP,
+    NEEDED_POWER,
     PAIRED,
     UNPAIRED,
     BenchmarkVerdict,
@@ -176,16 +178,18 @@ class _Comparison:
             effect = design_effect(np.array([float(item.correct) for item in task.items]), self.units)
         return above_chance(task.correct, task.n_items, task.chance, effect=effect, significance=_SIGNIFICANCE)
 
-    def items_needed(self) -> int | None:
-        """Items for 90 % power to show equivalence at a true difference of 0.
+    def needed(self) -> tuple[int | None, int | None]:
+        """(`items_needed`, `units_needed`) of the record: the one that the interval depends on, if more than are there.
 
-        Where there are as many already, 0 is too hopeful and the observed difference takes its place; None when that
-        lies on the margin.
+        With no disagreement a clustered interval depends on the number of units alone, so items are no answer there.
         """
-        nil = items_needed(self.variance, _MARGIN, effect=self.effect)
-        if nil is not None and nil > self.original.n_items:
-            return nil
-        return items_needed(self.variance, _MARGIN, difference=self.test.estimate, effect=self.effect)
+        n_items = self.original.n_items
+        if self.method != CLUSTERED or self.n_units is None:
+            items = items_needed(self.variance, _MARGIN, power=NEEDED_POWER)
+            return (items if items > n_items else None), None
+        effective = n_items / self.effect / self.n_units
+        units = units_needed(self.variance, _MARGIN, items_per_unit=effective, power=NEEDED_POWER)
+        return None, (units if units > self.n_units else None)
 
 
 def _units(task: TaskScores) -> tuple[str, ...] | None:
@@ -212,6 +216,7 @@ def _benchmark(comparison: _Comparison, p_beyond: float, *, differs: bool) -> Be
     above = comparison.original_above_chance()
     equivalent = literal and low > -_MARGIN and high < _MARGIN
     status = _status(literal=literal, equivalent=equivalent, differs=differs, above=above)
+    items, units = comparison.needed() if status == "consistent" else (None, None)
     return BenchmarkVerdict(
         name=one.name,
         metric=one.metric,
@@ -230,7 +235,8 @@ def _benchmark(comparison: _Comparison, p_beyond: float, *, differs: bool) -> Be
         p_equivalence=comparison.test.p_equivalence(_MARGIN),
         p_beyond_margin=p_beyond,
         status=status,
-        items_needed=comparison.items_needed() if status == "consistent" else None,
+        items_needed=items,
+        units_needed=units,
     )
 
 

@@ -231,30 +231,40 @@ def above_chance(correct: int, n: int, chance: float, *, effect: float = 1.0, si
     return float(stats.binom.sf(effective_correct - 1, effective_n, chance)) <= significance
 
 
-def items_needed(
-    variance: float,
-    margin: float,
-    *,
-    difference: float = 0.0,
-    power: float = 0.9,
-    significance: float = 0.05,
-    effect: float = 1.0,
-) -> int | None:
-    """Items for `power` to show equivalence within ±margin; None when the true `difference` is not inside it.
+def items_needed(variance: float, margin: float, *, power: float, significance: float = 0.05) -> int:
+    """Independent items for `power` to show equivalence within ±margin if the true difference is nil.
 
     `variance` is that of one item's difference: the discordance (b + c)/n when paired, p1(1−p1) + p2(1−p2) when not.
-    Solves Φ((m − d)√(n/v) − z) + Φ((m + d)√(n/v) − z) − 1 = power (two one-sided tests: Julious, Statistics in Medicine
-    23 (2004) 1921–1986, section 5), at d = 0 n = v (z_{1−α} + z_{1−(1−power)/2})²/m², times the design `effect`. Never
-    below what Tango's interval needs when no item at all disagrees, z²(1 − m)/m.
     """
-    if abs(difference) >= margin:
-        return None
-    z_alpha, z_beta = float(stats.norm.ppf(1 - significance)), float(stats.norm.ppf(1 - (1 - power) / 2))
+    return math.ceil(_sample_needed(variance, margin, power, significance, math.inf))
 
-    def shortfall(root: float) -> float:  # root = √(n/v)
-        inside = stats.norm.cdf((margin - difference) * root - z_alpha)
-        return float(inside + stats.norm.cdf((margin + difference) * root - z_alpha)) - 1 - power
 
-    enough = (z_alpha + z_beta) / (margin - abs(difference))  # each test alone then has 1 − (1 − power)/2
-    root = float(optimize.brentq(shortfall, 0.0, enough * (1 + 1e-9), xtol=1e-12))
-    return math.ceil(effect * max(variance * root**2, z_alpha**2 * (1 - margin) / margin) - 1e-6)
+def units_needed(
+    variance: float, margin: float, *, items_per_unit: float, power: float, significance: float = 0.05
+) -> int:
+    """Independent units for `power` to show equivalence within ±margin if the true difference is nil.
+
+    `items_per_unit` counts *effective* items, n/(design effect · units): it stays what it is when units are added. The
+    fewest units G that make the sample which t on G − 1 degrees of freedom, the interval's own reference, needs.
+    """
+
+    def enough(units: int) -> bool:
+        return units * items_per_unit >= _sample_needed(variance, margin, power, significance, units - 1)
+
+    few, many = 1, 2  # a single unit has no degree of freedom; more units need a smaller sample, so bisection finds G
+    while not enough(many):
+        few, many = many, 2 * many
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (few, middle) if enough(middle) else (middle, many)
+    return many
+
+
+def _sample_needed(variance: float, margin: float, power: float, significance: float, freedom: float) -> float:
+    """Effective items for two one-sided tests at a true difference of 0, with t quantiles (normal at infinity).
+
+    n = v (t_{1−α} + t_{1−(1−power)/2})²/m² (Julious, Statistics in Medicine 23 (2004) 1921–1986, section 5, with t for z).
+    Never below t²(1 − m)/m, which Tango's interval needs when no item at all disagrees.
+    """
+    t_alpha, t_beta = (float(stats.t.ppf(level, freedom)) for level in (1 - significance, 1 - (1 - power) / 2))
+    return max(variance * (t_alpha + t_beta) ** 2 / margin**2, t_alpha**2 * (1 - margin) / margin)

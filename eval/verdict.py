@@ -23,6 +23,9 @@ An integer, so that the literal layer can be decided on integer counts.
 INTERVAL_LEVEL: Final = 0.90
 """Level of every equivalence interval: two one-sided tests at 5 % each ⇔ a 90 % interval inside the margin."""
 
+NEEDED_POWER: Final = 0.90
+"""Power to show equivalence, at a true difference of 0, that `items_needed` and `units_needed` are solved for."""
+
 SCHEMA: Final = "replibench.verdict/1"
 
 LiteralStatus = Literal["pass", "fail", "not_evaluated", "invalid"]
@@ -30,7 +33,7 @@ LiteralStatus = Literal["pass", "fail", "not_evaluated", "invalid"]
 EvidenceStatus = Literal[
     "replicated",  # equivalence within the margin shown
     "not_replicated",  # a difference beyond the margin shown
-    "consistent",  # literal pass, equivalence not shown: too few items
+    "consistent",  # literal pass, equivalence not shown: too few independent units or items
     "inconclusive",  # literal fail, a difference beyond the margin not shown either
     "uninformative",  # the original is not above chance
     "not_evaluated",  # no benchmark was evaluated for both (overall only)
@@ -117,9 +120,11 @@ class BenchmarkVerdict(Record):
 
     `low_pp`, `high_pp`: the 90 % interval of the difference (equivalence ⇔ inside ±2). `original_only_correct` and
     `replica_only_correct` are the discordant counts b and c (absent when unpaired). `p_equivalence` is the larger of
-    the two one-sided p values; `p_beyond_margin` tests |difference| > margin, before Holm. `items_needed`: items for
-    90 % power to show equivalence if the true difference were nil (or, where there are that many already, as observed),
-    at this discordance and clustering; only when the status is `consistent`.
+    the two one-sided p values; `p_beyond_margin` tests |difference| > margin, before Holm.
+
+    What `NEEDED_POWER` to show equivalence takes if the true difference is nil, at this discordance, where the status is
+    `consistent`: `units_needed` where items are clustered in units (as large as these; more items of the same units are
+    no substitute), else `items_needed`. Always more than are there: where as many should do, both are absent.
     """
 
     name: str
@@ -140,6 +145,7 @@ class BenchmarkVerdict(Record):
     p_beyond_margin: float
     status: EvidenceStatus
     items_needed: int | None = None
+    units_needed: int | None = None
 
 
 class HeldOutLoss(Record):

@@ -65,7 +65,8 @@ def read_run(run_dir: Path) -> RunFiles:
     if not any((run_dir / name).is_file() for name in RESULTS):
         raise BadInputError(
             f"{run_dir}: nothing to report: none of {', '.join(RESULTS)} is there; "
-            "write one with `replibench train`, `compare` or `forecast`"
+            "write them with `replibench run CONFIG`, or a verdict of anybody's results with "
+            "`replibench compare ORIGINAL REPLICA --output RUN_DIR/verdict.json`"
         )
     config = run_dir / "config.yaml"
     manifest = _record(run_dir / "manifest.json", Manifest)

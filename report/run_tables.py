@@ -138,6 +138,10 @@ def training_table(run: RunRecord) -> Table:
             "parameters",
             f"{count(run.flops.parameters_all)} ({count(run.flops.parameters_non_embedding)} non-embedding)",
         ),
+        (
+            "exported checkpoint",
+            f"logits against the engine's, largest absolute difference {significant(run.export_logit_difference)}",
+        ),
         ("wall-clock", f"{seconds(run.wall_clock_s)} over all attempts, start-up and lost work included"),
         heads=("quantity", "value"),
     )

@@ -62,11 +62,19 @@ def build_page(run_dir: Path) -> Page:
     )
 
 
-def not_run(what: str, file: str, command: str) -> Paragraph:
+MENDS = {
+    "verdict.json": "`replibench run CONFIG` writes it, and for anybody's results "
+    "`replibench compare ORIGINAL REPLICA --output RUN_DIR/verdict.json`",
+    "calibration.json": "`replibench calibrate CONFIG` measures them; name the file that it writes under `calibration` "
+    "in the configuration, and `replibench run CONFIG` lays it beside the verdict",
+    "forecast.json": "`replibench extrapolate forecast CONFIG` writes it beside the run's config.yaml",
+}
+
+
+def not_run(what: str, file: str) -> Paragraph:
     """The sentence that stands where something is missing: never a guess, always the mend."""
-    return Paragraph(
-        f"not run: no {file} in the run directory, so no {what}; `replibench {command}` writes it", "muted"
-    )
+    mend = MENDS.get(file, "`replibench run CONFIG` writes it, or `replibench train CONFIG` where there is no original")
+    return Paragraph(f"not run: no {file} in the run directory, so no {what}; {mend}", "muted")
 
 
 def _subtitle(files: RunFiles) -> str:
@@ -95,8 +103,7 @@ def _badges(files: RunFiles) -> tuple[Badge, ...]:
 def _verdict(files: RunFiles) -> Section:
     verdict = files.verdict
     if verdict is None:
-        missing = not_run("verdict", "verdict.json", "evaluate` and then `replibench compare")
-        return Section("verdict", "Verdict", (missing,))
+        return Section("verdict", "Verdict", (not_run("verdict", "verdict.json"),))
     blocks: list[Block | None] = [Paragraph(conclusion(verdict), LITERAL_TONES[verdict.literal.status])]
     blocks += [Paragraph(f"Reason: {reason}", "bad") for reason in verdict.reasons]
     blocks += [Paragraph(f"Warning: {warning}", "unsure") for warning in verdict.warnings]
@@ -116,7 +123,7 @@ def _verdict(files: RunFiles) -> Section:
 def _intervals(files: RunFiles) -> Section:
     title = "Differences and their intervals"
     if files.verdict is None:
-        return Section("intervals", title, (not_run("differences", "verdict.json", "compare"),))
+        return Section("intervals", title, (not_run("differences", "verdict.json"),))
     if not files.verdict.benchmarks:
         return Section(
             "intervals", title, (Paragraph("No benchmark was compared, so there is no difference.", "muted"),)
@@ -127,7 +134,7 @@ def _intervals(files: RunFiles) -> Section:
 def _suite(files: RunFiles) -> Section:
     title = "What this suite can see"
     if files.calibration is None:
-        return Section("suite", title, (not_run("operating characteristics", "calibration.json", "calibrate"),))
+        return Section("suite", title, (not_run("operating characteristics", "calibration.json"),))
     return Section("suite", title, (calibration_plot(files.calibration), *calibration_tables(files.calibration)))
 
 
@@ -137,14 +144,14 @@ def _loss(files: RunFiles) -> Section:
         held_out = files.run.held_out_loss if files.run else None
         blocks.append(loss_plot(files.metrics, files.original_metrics, held_out))
     else:
-        blocks.append(not_run("loss curve", "metrics.jsonl", "train"))
+        blocks.append(not_run("loss curve", "metrics.jsonl"))
     if files.original_metrics is None:
         text = "The original's loss curve is not shown: no original_metrics.jsonl in the run directory."
         blocks.append(Paragraph(text, "muted"))
     named = (("metrics.jsonl", files.metrics), ("original_metrics.jsonl", files.original_metrics))
     for name, metrics in named:
         blocks += _left_out(name, metrics)
-    blocks.append(training_table(files.run) if files.run else not_run("training summary", "run.json", "train"))
+    blocks.append(training_table(files.run) if files.run else not_run("training summary", "run.json"))
     return Section("loss", "Training", tuple(blocks))
 
 
@@ -164,7 +171,7 @@ def _left_out(name: str, metrics: Metrics | None) -> list[Block]:
 def _held_out(files: RunFiles) -> Section:
     title, blocks = "Held-out loss", list[Block]()
     if files.run is None:
-        blocks.append(not_run("held-out loss", "run.json", "train"))
+        blocks.append(not_run("held-out loss", "run.json"))
     else:
         missing = Paragraph("not run: run.json has no held-out loss", "muted")
         blocks.append(held_out_table(files.run) or missing)
@@ -176,13 +183,13 @@ def _held_out(files: RunFiles) -> Section:
 def _time(files: RunFiles) -> Section:
     title = "Time"
     if files.run is None:
-        return Section("time", title, (not_run("time split", "run.json", "train"),))
+        return Section("time", title, (not_run("time split", "run.json"),))
     return Section("time", title, (time_plot(files.run), time_table(files.run)))
 
 
 def _flops(files: RunFiles) -> Section:
     if files.run is None:
-        return Section("flops", "FLOPs", (not_run("FLOPs", "run.json", "train"),))
+        return Section("flops", "FLOPs", (not_run("FLOPs", "run.json"),))
     ledger = files.run.flops
     return Section("flops", "FLOPs", (ledger_table(ledger, "this run"), matmul_table(ledger)))
 
@@ -190,7 +197,7 @@ def _flops(files: RunFiles) -> Section:
 def _throughput(files: RunFiles) -> Section:
     title = "Throughput and utilisation"
     if files.run is None:
-        return Section("throughput", title, (not_run("throughput", "run.json", "train"),))
+        return Section("throughput", title, (not_run("throughput", "run.json"),))
     blocks: list[Block] = [throughput_table(files.run)]
     if files.metrics is not None and any(line.tokens_per_s is not None for line in files.metrics.lines):
         blocks.append(throughput_plot(files.metrics))
@@ -200,7 +207,7 @@ def _throughput(files: RunFiles) -> Section:
 def _forecast(files: RunFiles) -> Section:
     forecast = files.forecast
     if forecast is None:
-        return Section("forecast", "Forecast", (not_run("forecast", "forecast.json", "forecast"),))
+        return Section("forecast", "Forecast", (not_run("forecast", "forecast.json"),))
     title = f"Forecast: {forecast.target.name}"
     blocks = (forecast_plot(forecast), estimate_table(forecast), target_table(forecast))
     return Section("forecast", title, (*blocks, ledger_table(forecast.target.flops, forecast.target.name)))
@@ -209,7 +216,7 @@ def _forecast(files: RunFiles) -> Section:
 def _inputs(files: RunFiles) -> Section:
     title = "What the forecast was drawn from"
     if files.forecast is None:
-        return Section("inputs", title, (not_run("inputs", "forecast.json", "forecast"),))
+        return Section("inputs", title, (not_run("inputs", "forecast.json"),))
     caveats = tuple(row(Cell(caveat)) for caveat in files.forecast.caveats)
     blocks: tuple[Block, ...] = (input_table(files.forecast),)
     if caveats:
@@ -220,14 +227,14 @@ def _inputs(files: RunFiles) -> Section:
 def _provenance(files: RunFiles) -> Section:
     title = "Provenance"
     if files.manifest is None:
-        return Section("provenance", title, (not_run("provenance", "manifest.json", "train"),))
+        return Section("provenance", title, (not_run("provenance", "manifest.json"),))
     return Section("provenance", title, tuple(provenance_tables(files.manifest)))
 
 
 def _configuration(files: RunFiles) -> Section:
     title = "Configuration"
     if files.config is None:
-        return Section("configuration", title, (not_run("configuration", "config.yaml", "train"),))
+        return Section("configuration", title, (not_run("configuration", "config.yaml"),))
     return Section("configuration", title, (Listing("The resolved configuration", files.config),))
 
 

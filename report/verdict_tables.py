@@ -1,6 +1,6 @@
 """The verdict as tables and sentences."""
 
-from eval.verdict import BenchmarkVerdict, MacroMean, Reading, Verdict
+from eval.verdict import CLUSTERED, NEEDED_POWER, BenchmarkVerdict, MacroMean, Reading, Verdict
 from eval.verdict import HeldOutLoss as GatedLoss
 from report.content import Cell, Column, Paragraph, Table, pairs, row
 from report.formatting import count, interval_points, loss, percent, points, probability, significant, yes_no
@@ -27,7 +27,7 @@ DETAIL_COLUMNS = (
     Column("original above chance"),
     Column("p equivalence", numeric=True),
     Column("p beyond margin", numeric=True),
-    Column("items needed", numeric=True),
+    Column("needed", numeric=True),
 )
 
 
@@ -76,7 +76,7 @@ def _detail_row(benchmark: BenchmarkVerdict) -> tuple[Cell, ...]:
         "not known" if benchmark.above_chance is None else yes_no(benchmark.above_chance),
         probability(benchmark.p_equivalence),
         probability(benchmark.p_beyond_margin),
-        optional(benchmark.items_needed),
+        _needed(benchmark) or "–",
     )
 
 
@@ -84,7 +84,8 @@ def detail_table(verdict: Verdict) -> Table:
     """What stands behind each interval: method, discordant items, chance, p values."""
     return Table(
         "Behind the intervals. p equivalence is the larger of two one-sided p values; p beyond margin is before Holm's "
-        "correction; items needed is given where the evidence is “consistent”.",
+        "correction; needed is what would show equivalence, where the evidence is “consistent” and more are needed "
+        "than are there.",
         DETAIL_COLUMNS,
         tuple(_detail_row(benchmark) for benchmark in verdict.benchmarks),
     )
@@ -137,10 +138,40 @@ def gate_sentence(held_out: GatedLoss) -> Paragraph:
 
 
 def needed_sentences(verdict: Verdict) -> list[str]:
-    """How many items would show equivalence, for each benchmark whose evidence is `consistent`."""
-    needed = [f"{each.name} {count(each.items_needed)}" for each in verdict.benchmarks if each.items_needed is not None]
-    start = "Items needed to show equivalence, with 80 % power if the true difference is nil: "
-    return [start + ", ".join(needed)] if needed else []
+    """How many units or items would show equivalence, for each `consistent` benchmark; or why no number says it."""
+    open_ = [each for each in verdict.benchmarks if each.status == "consistent"]
+    counted = [f"{each.name}: {_needed(each)} needed (has {count(_there(each))})" for each in open_ if _needed(each)]
+    sentences = []
+    if counted:
+        start = f"To show equivalence, with {percent(NEEDED_POWER, 0)} % power if the true difference is nil: "
+        sentences.append(start + "; ".join(counted))
+    if any(each.units_needed is not None for each in open_):
+        sentences.append("More items from the same units are not more independent units.")
+    sentences += [
+        f"{each.name}: no number of {_kind(each)} can be named: the {count(_there(each))} there are should have shown "
+        f"equivalence, with {percent(NEEDED_POWER, 0)} % power, if the true difference were nil"
+        for each in open_
+        if not _needed(each)
+    ]
+    return sentences
+
+
+def _needed(benchmark: BenchmarkVerdict) -> str:
+    """`140 independent units`, `9,412 items`, or nothing where the record has neither."""
+    number = benchmark.units_needed if benchmark.items_needed is None else benchmark.items_needed
+    return "" if number is None else f"{count(number)} {_kind(benchmark)}"
+
+
+def _kind(benchmark: BenchmarkVerdict) -> str:
+    """What the interval of a benchmark depends on the number of."""
+    return "independent units" if benchmark.method == CLUSTERED else "items"
+
+
+def _there(benchmark: BenchmarkVerdict) -> int:
+    """How many of that kind there are."""
+    if benchmark.method == CLUSTERED and benchmark.n_units is not None:
+        return benchmark.n_units
+    return benchmark.original.n_items
 
 
 def identity_table(verdict: Verdict) -> Table | None:

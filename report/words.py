@@ -19,7 +19,7 @@ EVIDENCE_TONES: dict[EvidenceStatus, Tone] = {
 EVIDENCE_MEANINGS: dict[EvidenceStatus, str] = {
     "replicated": "equivalence within {margin} points is shown on every benchmark",
     "not_replicated": "a difference of more than {margin} points is shown",
-    "consistent": "equivalence within {margin} points is not shown everywhere: too few items",
+    "consistent": "equivalence within {margin} points is not shown everywhere: too few independent units or items",
     "inconclusive": "neither equivalence nor a difference of more than {margin} points is shown",
     "uninformative": "the original is not above chance, so nothing can be learned from it",
     "not_evaluated": "no benchmark was evaluated for both models",

@@ -63,6 +63,7 @@ def _settings(family: Family, train: TrainConfig, precision: str) -> dict[str, A
     }
     if precision != "fp32":
         settings[precision] = {"enabled": True}
+        settings["data_types"] = {"grad_accum_dtype": "fp32"}  # sums of many half-precision gradients lose bits
     if train.tensor_parallel_size > 1:
         specs: list[dict[str, Any]] = [{"patterns": list(family.column), "partition_type": "column"}]
         specs += [{"patterns": list(family.row), "partition_type": "row"}]

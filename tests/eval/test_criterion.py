@@ -113,6 +113,44 @@ def test_one_benchmark_not_shown_makes_all_only_consistent_and_says_what_is_miss
     assert verdict.benchmarks[1].items_needed == pytest.approx(27055.4 * 32 / 202, abs=1)
 
 
+def test_clustered_benchmarks_need_units_and_more_items_do_not_help():
+    needed = []
+    for n in (1000, 4000):
+        same = scores(task("last_word", answers(n, [0]), units=[str(i % 57) for i in range(n)]))
+        (benchmark,) = compare(same, same).benchmarks
+        assert (benchmark.status, benchmark.n_units, benchmark.items_needed) == ("consistent", 57, None)
+        assert benchmark.high_pp == pytest.approx(4.68, abs=0.01)
+        needed.append(benchmark.units_needed)
+    assert needed == [136, 136]  # 135 of equal size
+
+
+@given(st.integers(1, 12), st.integers(1, 400), st.integers(0, 40), st.integers(0, 40), st.sampled_from("iup"))
+def test_what_is_needed_is_more_than_what_is_there(size, groups, b, c, kind):
+    n = size * groups
+    one, two = answers(n, range(min(b, n))), answers(n, range(n - min(c, n), n))
+    if kind == "p":
+        verdict = compare(counted(a=(int(one.sum()), n)), counted(a=(int(two.sum()), n)))
+    else:
+        units = [str(i // size) for i in range(n)] if kind == "u" else None
+        verdict = compare(scores(task("a", one, units=units)), scores(task("a", two, units=units)))
+    (benchmark,) = verdict.benchmarks
+    if benchmark.status != "consistent":
+        assert (benchmark.items_needed, benchmark.units_needed) == (None, None)
+    elif benchmark.method == CLUSTERED:
+        assert benchmark.items_needed is None
+        assert benchmark.units_needed is None or benchmark.units_needed > benchmark.n_units
+    else:
+        assert benchmark.units_needed is None
+        assert benchmark.items_needed is None or benchmark.items_needed > n
+
+
+def test_no_number_where_as_many_should_have_done():
+    verdict = compare(scores(task("a", answers(2000, range(40)))), scores(task("a", answers(2000, []))))
+    (benchmark,) = verdict.benchmarks  # exactly on the margin: no number of items shows that it is within
+    assert (benchmark.difference_pp, benchmark.status) == (2.0, "consistent")
+    assert (benchmark.items_needed, benchmark.units_needed) == (None, None)
+
+
 def test_a_difference_is_declared_after_holm_only():
     def unpaired(n_benchmarks):
         same = {f"x{i}": (500, 1000) for i in range(n_benchmarks - 1)}

@@ -17,6 +17,7 @@ from eval.statistics import (
     paired_counts,
     paired_test,
     tango_z,
+    units_needed,
     unpaired_test,
 )
 
@@ -205,24 +206,62 @@ def test_above_chance_is_exact_and_one_sided():
 )
 def test_items_needed_table(discordance, n_90, n_80):
     # n = ψ (z.95 + z.95)² / 0.02² and ψ (z.95 + z.90)² / 0.02²: 27,055.4 ψ and 21,409.6 ψ.
-    assert items_needed(discordance, MARGIN) == n_90
+    assert items_needed(discordance, MARGIN, power=0.9) == n_90
     assert items_needed(discordance, MARGIN, power=0.8) == n_80
 
 
-def test_items_needed_grow_with_difference_and_clustering_and_have_a_floor():
-    assert items_needed(0.1, MARGIN, difference=0.01) > items_needed(0.1, MARGIN)
-    assert items_needed(0.1, MARGIN, difference=0.02) is None
-    assert items_needed(0.1, MARGIN, effect=3) == pytest.approx(3 * 2705.5, abs=2)
-    n = items_needed(0.0, MARGIN)
+def test_items_needed_have_a_floor():
+    n = items_needed(0.0, MARGIN, power=0.9)
     assert independent(n, 0, 0).interval(0.9)[1] <= MARGIN < independent(n - 1, 0, 0).interval(0.9)[1]
 
 
 def test_items_needed_give_the_power_they_promise():
     rng = np.random.default_rng(5)
-    n = items_needed(0.1, MARGIN)
+    n = items_needed(0.1, MARGIN, power=0.9)
     draws = rng.multinomial(n, [0.05, 0.05, 0.9], size=1500)
     shown = sum(independent(n, int(b), int(c)).p_equivalence(MARGIN) <= 0.05 for b, c, _ in draws)
     assert shown / 1500 == pytest.approx(0.90, abs=0.03)
+
+
+def agreeing(sizes):
+    """Counts of two models that always agree, on units of these sizes."""
+    right = np.ones(sum(sizes), dtype=bool)
+    return paired_counts(right, right, np.repeat(np.arange(len(sizes)), sizes).tolist())
+
+
+def test_without_disagreement_the_interval_depends_on_the_units_alone():
+    few, many = (paired_test(agreeing([items] * 57)).interval(0.9) for items in (18, 70))
+    assert few == pytest.approx(many, rel=1e-9)
+    assert many[1] == pytest.approx(0.0468, abs=1e-4)
+    shown = [units for units in range(120, 150) if paired_test(agreeing([4] * units)).interval(0.9)[1] < MARGIN]
+    assert shown[0] == units_needed(0.0, MARGIN, items_per_unit=1, power=0.9) == 135
+
+
+@pytest.mark.parametrize("sizes", [[70] * 57, [1, 3, 12] * 40, [5, 6], [2] * 134])
+def test_units_needed_are_the_fewest_at_which_the_interval_itself_shows_it(sizes):
+    counts = agreeing(sizes)
+    per_unit = counts.n / counts.design_effect / counts.n_units
+    units = units_needed(0.0, MARGIN, items_per_unit=per_unit, power=0.9)
+    assert units > len(sizes)
+
+    def high(units):
+        n = round(units * per_unit * 1e6)  # effective items in millionths: the design effect takes the rest away
+        return paired_test(PairedCounts(n, 0, 0, units, design_effect=1e6, clustered=True)).interval(0.9)[1]
+
+    assert high(units) <= MARGIN < high(units - 1)
+
+
+def test_units_needed_give_the_power_they_promise():
+    # Whole units that disagree: what they need is what items would, with t for z.
+    rng = np.random.default_rng(7)
+    units, size = units_needed(0.1, MARGIN, items_per_unit=1, power=0.9), 3
+    index = np.repeat(np.arange(units), size).tolist()
+    assert units == pytest.approx(items_needed(0.1, MARGIN, power=0.9), rel=0.002)
+    shown = 0
+    for _ in range(200):
+        values = np.repeat(rng.choice([-1, 0, 1], units, p=[0.05, 0.9, 0.05]), size)
+        shown += paired_test(paired_counts(values < 0, values > 0, index)).p_equivalence(MARGIN) <= 0.05
+    assert shown / 200 == pytest.approx(0.90, abs=0.065)  # 3 standard errors
 
 
 @pytest.mark.parametrize(("difference", "rejected"), [(MARGIN, 0.05), (-MARGIN, 0.05), (0.0, 0.0), (0.06, 1.0)])

@@ -10,6 +10,7 @@ from accounting.flops import flop_ledger
 from configs.files import Record, write_record
 from eval.calibration import Calibration, CalibrationRun, calibrate
 from eval.verdict import (
+    CLUSTERED,
     PAIRED,
     BenchmarkVerdict,
     EvaluatedModel,
@@ -62,6 +63,7 @@ GPT3 = Architecture(
 def benchmark(row: tuple[str, int, int, int, float, float, Any], **more: Any) -> BenchmarkVerdict:
     """One benchmark from a row of `BENCHMARKS`; `more` replaces what is made up or follows from the row."""
     name, items, original, replica, low, high, status = row
+    clustered = name == "facts"
     facts: dict[str, Any] = {
         "name": name,
         "metric": "acc",
@@ -71,8 +73,8 @@ def benchmark(row: tuple[str, int, int, int, float, float, Any], **more: Any) ->
         "literal_pass": abs(replica - original) * 100 <= 2 * items,
         "low_pp": low,
         "high_pp": high,
-        "method": PAIRED,
-        "n_units": items,
+        "method": CLUSTERED if clustered else PAIRED,
+        "n_units": items // 3 if clustered else items,
         "original_only_correct": 30,
         "replica_only_correct": 30 + replica - original if replica > original else 12,
         "chance": 0.5,
@@ -80,13 +82,14 @@ def benchmark(row: tuple[str, int, int, int, float, float, Any], **more: Any) ->
         "p_equivalence": 0.0004 if status == "replicated" else 0.087,
         "p_beyond_margin": 0.913,
         "status": status,
-        "items_needed": 9412 if status == "consistent" else None,
+        "items_needed": 9412 if status == "consistent" and not clustered else None,
+        "units_needed": 2950 if status == "consistent" and clustered else None,
     }
     return BenchmarkVerdict(**{**facts, **more})
 
 
 def passing_verdict(**more: Any) -> Verdict:
-    """Literal pass, evidence consistent: two benchmarks have too few items."""
+    """Literal pass, evidence consistent: one benchmark has too few items, one too few units."""
     facts: dict[str, Any] = {
         "original": EvaluatedModel(path="eval/original", model_name="tiny-neox-original"),
         "replica": EvaluatedModel(path="eval/replica", model_name="tiny-neox-replica"),
@@ -160,6 +163,7 @@ def run_record(**more: Any) -> RunRecord:
         "tokens": tokens,
         "predicted_tokens": 2_498_611,
         "loss": 0.79312,
+        "export_logit_difference": 3.2e-6,
         "held_out_loss": MeasuredLoss(replica=0.8229, original=0.8125, tokens=118_422),
         "architecture": NEOX,
         "flops": flop_ledger(NEOX, tokens, LENGTH),

@@ -80,9 +80,22 @@ def expected_texts() -> list[str]:
         texts += [each.name, each.metric, each.method, each.status, f"{each.original.n_items:,}"]
         texts += [f"{100 * each.original.accuracy:.2f}", f"{100 * each.replica.accuracy:.2f}"]
         texts += [f"{each.difference_pp:+.2f}", f"[{each.low_pp:+.2f}, {each.high_pp:+.2f}]"]
-    texts += ["1.59", "0.56", "0.49", "-0.49 pp", "[-0.79, -0.18]", "9,412", "sums", "0.8125", "0.8229", "0.0143"]
+    texts += [
+        "1.59",
+        "0.56",
+        "0.49",
+        "-0.49 pp",
+        "[-0.79, -0.18]",
+        "9,412 items",
+        "2,950 independent units",
+        "sums",
+        "0.8125",
+        "0.8229",
+        "0.0143",
+    ]
     texts += [f"{run.steps:,}", f"{run.tokens:,}", f"{run.predicted_tokens:,}", f"{run.loss:.4f}", "17,380", "46.3 %"]
     texts += ["0.05893 s", "9.870e10", "one thread", "1.13 GiB", "171.40 s", "118.70 s", "69.3", "118,422"]
+    texts += ["logits against the engine's, largest absolute difference 3.200e-6"]
     for ledger in (run.flops, model.target.flops):
         texts += [f"{value:,}" for name, value in ledger if name.endswith("_flop") and isinstance(value, int)]
     texts += ["848,200", "34.51", "24.86", "51.72", "$1.80 million", "$11.2 million", "3.140e23", "+2.87 %", "4.62e10"]
@@ -260,7 +273,7 @@ def test_metrics_of_a_killed_and_restarted_run(tmp_path: Path) -> None:
 def test_bad_input_names_the_file_and_the_mend(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"nowhere.*replibench run"):
         write_report(tmp_path / "nowhere")
-    with pytest.raises(BadInputError, match=r"none of run\.json, verdict\.json, forecast\.json.*replibench train"):
+    with pytest.raises(BadInputError, match=r"none of run\.json, verdict\.json, forecast\.json.*replibench run CONFIG"):
         write_report(tmp_path)
     run_dir = write_run(tmp_path / "run")
     metrics = (run_dir / "metrics.jsonl").read_text(encoding="utf-8")

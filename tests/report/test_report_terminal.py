@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
+from eval.verdict import NEEDED_POWER
 from report.formatting import interval_points, points, seconds, significant, usd
 from report.terminal import calibration_table, forecast_table, run_table, verdict_table
+from report.verdict_tables import needed_sentences
 from report.words import conclusion
 from tests.report.report_records import (
+    BENCHMARKS,
     HOSTILE,
     benchmark,
     calibration,
@@ -59,16 +62,39 @@ def test_verdict_footer() -> None:
     text = " ".join(printed(verdict_table(passing_verdict()), 80).split())
     for part in ("every benchmark (largest |difference|) 1.59 pass worst: facts", "mean of |difference| 0.56 pass",
                  "|mean of difference| 0.49 pass", "Evidence, all benchmarks: consistent", "[-0.79, -0.18]",
-                 "Held-out loss: original 0.8125, replica 0.8229", "≤ 0.0143: pass", "compare 9,412, facts 9,412",
+                 "Held-out loss: original 0.8125, replica 0.8229", "≤ 0.0143: pass", "compare: 9,412 items needed (has 1,500)",
                  "Warning: last_word"):  # fmt: skip
         assert part in text, part
     assert text.endswith(conclusion(passing_verdict()))
 
 
+def test_what_is_needed_is_said_in_units_where_units_count() -> None:
+    needed, units = needed_sentences(passing_verdict())
+    assert needed == (
+        "To show equivalence, with 90 % power if the true difference is nil: compare: 9,412 items needed (has 1,500); "
+        "facts: 2,950 independent units needed (has 2,136)"
+    )
+    assert f" {100 * NEEDED_POWER:.0f} % power" in needed
+    assert units == "More items from the same units are not more independent units."
+
+
+def test_where_as_many_should_have_done_no_number_stands_but_the_reason() -> None:
+    rows = [benchmark(row, items_needed=None, units_needed=None) for row in BENCHMARKS]
+    assert needed_sentences(passing_verdict(benchmarks=rows[:4])) == []
+    assert needed_sentences(passing_verdict(benchmarks=rows)) == [
+        f"{there} there are should have shown equivalence, with {100 * NEEDED_POWER:.0f} % power, if the true "
+        "difference were nil"
+        for there in (
+            "compare: no number of items can be named: the 1,500",
+            "facts: no number of independent units can be named: the 2,136",
+        )
+    ]
+
+
 def test_conclusions() -> None:
     assert conclusion(passing_verdict()) == (
         "PASS: replication by the literal criterion: every one of 7 benchmarks within 2 percentage points; evidence: "
-        "consistent (equivalence within 2 points is not shown everywhere: too few items)"
+        "consistent (equivalence within 2 points is not shown everywhere: too few independent units or items)"
     )
     assert conclusion(failing_verdict()).startswith(
         "FAIL: no replication by the literal criterion: 1 of 7 benchmarks more than 2 percentage points apart, "

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.train.tiny import losses, tiny_config, train_tiny
+from tests.train.tiny import losses, metrics, tiny_config, train_tiny
 
 LAYOUTS = {
     "tensor parallel": ("train.tensor_parallel_size=2",),
@@ -62,3 +62,16 @@ def test_the_record_counts_positions_tokens_and_flops(one_process: dict[str, Pat
     assert run["held_out_loss"]["original"] is None
     assert run["restarts"] == 0
     assert run["finished"]
+
+
+@pytest.mark.parametrize("overrides", [(), ("train.data_parallel_size=2", "train.micro_batch_size=4")])
+def test_bf16_learns_what_fp32_learns(overrides: tuple[str, ...], one_process: dict[str, Path], tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, "gpt_neox", "train.precision=bf16", *overrides)
+    train_tiny(tmp_path / "run", config)
+    expected = losses(one_process["gpt_neox"])
+    assert losses(tmp_path / "run") == pytest.approx(expected, abs=0.05)
+    assert losses(tmp_path / "run") != expected
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["precision"] == "bf16"
+    rates = [line["learning_rate"] for line in metrics(tmp_path / "run")]
+    assert rates[2] == pytest.approx(3e-3)  # the schedule reaches the optimizer behind DeepSpeed's wrapper
