@@ -263,8 +263,8 @@ def units_needed(
 def _sample_needed(variance: float, margin: float, power: float, significance: float, freedom: float) -> float:
     """Effective items for two one-sided tests at a true difference of 0, with t quantiles (normal at infinity).
 
-    n = v (t_{1−α} + t_{1−(1−power)/2})²/m² (Julious, Statistics in Medicine 23 (2004) 1921–1986, section 5, with t for z).
-    Never below t²(1 − m)/m, which Tango's interval needs when no item at all disagrees.
+    n = v (t_{1−α} + t_{1−(1−power)/2})²/m² (Julious, Statistics in Medicine 23 (2004) 1921–1986, section 5, with t
+    for z). Never below t²(1 − m)/m, which Tango's interval needs when no item at all disagrees.
     """
     t_alpha, t_beta = (float(stats.t.ppf(level, freedom)) for level in (1 - significance, 1 - (1 - power) / 2))
     return max(variance * (t_alpha + t_beta) ** 2 / margin**2, t_alpha**2 * (1 - margin) / margin)

@@ -122,9 +122,9 @@ class BenchmarkVerdict(Record):
     `replica_only_correct` are the discordant counts b and c (absent when unpaired). `p_equivalence` is the larger of
     the two one-sided p values; `p_beyond_margin` tests |difference| > margin, before Holm.
 
-    What `NEEDED_POWER` to show equivalence takes if the true difference is nil, at this discordance, where the status is
-    `consistent`: `units_needed` where items are clustered in units (as large as these; more items of the same units are
-    no substitute), else `items_needed`. Always more than are there: where as many should do, both are absent.
+    Where the status is `consistent`, what `NEEDED_POWER` to show equivalence takes at this discordance if the true
+    difference is nil: `units_needed` where items are clustered in units (as large as these; more items of the same
+    units are no substitute), else `items_needed`. Always more than are there: where as many should do, both are absent.
     """
 
     name: str

@@ -121,7 +121,7 @@ def test_clustered_benchmarks_need_units_and_more_items_do_not_help():
         assert (benchmark.status, benchmark.n_units, benchmark.items_needed) == ("consistent", 57, None)
         assert benchmark.high_pp == pytest.approx(4.68, abs=0.01)
         needed.append(benchmark.units_needed)
-    assert needed == [136, 136]  # 135 of equal size
+    assert needed == [135, 135]
 
 
 @given(st.integers(1, 12), st.integers(1, 400), st.integers(0, 40), st.integers(0, 40), st.sampled_from("iup"))

@@ -2,8 +2,8 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -21,13 +21,16 @@ RUN_FILES = ("verdict.json", "calibration.json", "metrics.jsonl", "run.json", "f
 def check(command: str) -> None:
     """Walk the command's words down the app: groups, then a command with all its arguments, and known options."""
     words = command.split()
-    found: click.Command = typer.main.get_command(app)
-    while isinstance(found, click.Group):
+    found: Any = typer.main.get_command(app)
+    while hasattr(found, "commands"):  # a group
         assert words, f"{command}: stops at a group"
         name = words.pop(0)
         assert name in found.commands, f"replibench {command}: no command {name}"
         found = found.commands[name]
-    found.make_context(command, words, resilient_parsing=False).close()
+    try:
+        found.make_context(command, words).close()
+    except Exception as error:  # of click, which typer may bring its own copy of
+        raise AssertionError(f"replibench {command}: {error}") from error
 
 
 def commands(text: str) -> list[str]:
@@ -64,5 +67,5 @@ def test_an_empty_run_directory_is_mended_by_a_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", ["forecast CONFIG", "extrapolate", "run", "compare ORIGINAL", "run CONFIG --there x"])
 def test_what_does_not_exist_is_found(wrong: str) -> None:
-    with pytest.raises((AssertionError, click.ClickException)):
+    with pytest.raises(AssertionError, match=r"replibench|stops at a group"):
         check(wrong)

@@ -62,8 +62,8 @@ def test_verdict_footer() -> None:
     text = " ".join(printed(verdict_table(passing_verdict()), 80).split())
     for part in ("every benchmark (largest |difference|) 1.59 pass worst: facts", "mean of |difference| 0.56 pass",
                  "|mean of difference| 0.49 pass", "Evidence, all benchmarks: consistent", "[-0.79, -0.18]",
-                 "Held-out loss: original 0.8125, replica 0.8229", "≤ 0.0143: pass", "compare: 9,412 items needed (has 1,500)",
-                 "Warning: last_word"):  # fmt: skip
+                 "Held-out loss: original 0.8125, replica 0.8229", "≤ 0.0143: pass", "Warning: last_word",
+                 "compare: 9,412 items needed (has 1,500)"):  # fmt: skip
         assert part in text, part
     assert text.endswith(conclusion(passing_verdict()))
 

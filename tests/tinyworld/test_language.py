@@ -52,7 +52,7 @@ def test_same_texts_in_processes_with_different_hash_seeds() -> None:
 def test_the_stream_of_random_numbers_is_the_documented_one() -> None:
     # Changing these digits changes every published number of the suite.
     texts = "\n".join(documents(0, 1000))
-    assert hashlib.sha256(texts.encode()).hexdigest()[:16] == "7457af5245985e74"
+    assert hashlib.sha256(texts.encode()).hexdigest()[:16] == "fabead513a8b5d8e"
 
 
 def test_imports_nothing_heavy() -> None:
