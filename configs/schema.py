@@ -35,7 +35,7 @@ class DataConfig(Section):
     world_seed: Natural = 0
     documents: Count = 200_000
     documents_seed: Natural = 0
-    held_out_documents: Count = 4_000
+    held_out_documents: Count = Field(4_000, description="for the held-out loss; none of them occurs in the corpus")
     vocab_size: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=300)] = Field(
         512, description="of the BPE tokenizer, trained only where there is no reference to take one from"
     )

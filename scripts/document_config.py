@@ -21,7 +21,6 @@ MEANINGS = {
     "data.world_seed": "seed of the world that documents and benchmarks speak of",
     "data.documents": "documents to generate; enough for `train.steps` × the global batch, or the run is refused",
     "data.documents_seed": "seed of the documents",
-    "data.held_out_documents": "documents that are never trained on, for the held-out loss",
     "train.steps": "optimizer steps",
     "train.sequence_length": "tokens that each row predicts; at most the model's context",
     "train.gradient_accumulation_steps": "forward and backward passes per optimizer step",
