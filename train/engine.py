@@ -3,6 +3,7 @@
 `start` turns a plain model into an engine; `save`, `load` and `gather` hide where DeepSpeed keeps what.
 """
 
+import math
 import os
 import shutil
 from datetime import timedelta
@@ -78,9 +79,9 @@ def _settings(family: Family, train: TrainConfig, precision: str) -> dict[str, A
 
 
 def gradient_norm(engine: Any) -> float | None:
-    """Global norm of the last step's gradients before clipping; None where DeepSpeed does not compute it."""
+    """Global norm of the last step's gradients before clipping; None where DeepSpeed has none, or fp16 overflowed."""
     norm = engine.get_global_grad_norm()
-    return None if norm is None else float(norm)
+    return float(norm) if norm is not None and math.isfinite(norm) else None
 
 
 def save(engine: Any, directory: Path, tag: str, state: dict[str, Any]) -> None:
