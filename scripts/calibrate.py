@@ -83,6 +83,7 @@ def calibrate_recipe(
 
 
 def _members(config: RunConfig, directory: Path, seeds: int, controls: list[str], control_seeds: int) -> list[Member]:
+    config = config.model_copy(update={"calibration": None})  # it is about to be measured
     recipes = [("good", config, seeds), *((name, broken(config, name), control_seeds) for name in controls)]
     return [
         Member(recipe, seed, one_process(with_seed(recipe_config, seed)), directory / f"{recipe}-{seed}")

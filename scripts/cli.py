@@ -75,9 +75,9 @@ def run(config: Config, overrides: Overrides = None, run_dir: RunDir = None, fmt
         if manifest.identity is not None and manifest.identity.identical:
             stages.train(settings, directory, screen)
             stages.evaluate(settings, directory, screen)
+        stages.lay_beside(settings, directory, screen.say)
         verdict = stages.judge(settings, directory)
         forecast = stages.predict(settings, directory)
-        stages.lay_beside(settings, directory)
         page = write_report(directory)
         if fmt is Format.json:
             _print_json(verdict)
