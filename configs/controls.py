@@ -39,6 +39,19 @@ def broken(config: RunConfig, control: str) -> RunConfig:
     return config.model_copy(update={"train": config.train.model_copy(update=CONTROLS[control](config.train))})
 
 
+def parse_controls(text: str, runs: int) -> dict[str, int]:
+    """'half_steps:4,lr_tenth' → runs by control, `runs` where none are given. Raises BadInputError."""
+    wanted: dict[str, int] = {}
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        name, colon, count = part.partition(":")
+        if colon and not (count.isdigit() and int(count) >= 1):
+            raise BadInputError(f"--controls {part}: the runs after the colon must be a number from 1")
+        if name in wanted:
+            raise BadInputError(f"--controls: {name} stands twice")
+        wanted[name] = int(count) if colon else runs
+    return wanted
+
+
 def one_process(config: RunConfig) -> RunConfig:
     """The same recipe on one process: the global batch stays, so does the data order."""
     train = config.train.model_copy(

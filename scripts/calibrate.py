@@ -55,13 +55,12 @@ def calibrate_recipe(
     config: RunConfig,
     directory: Path,
     seeds: int,
-    controls: list[str],
-    control_seeds: int,
+    controls: dict[str, int],
     jobs: int | None,
     screen: Screen,
 ) -> Calibration:
     """Train and evaluate every member that is not there yet, then write calibration.json. Resumable."""
-    members = _members(config, directory, seeds, controls, control_seeds)
+    members = _members(config, directory, seeds, controls)
     with screen.stage("preparing") as update:
         for member in members:
             _share_data(member, directory)
@@ -82,9 +81,9 @@ def calibrate_recipe(
     return result
 
 
-def _members(config: RunConfig, directory: Path, seeds: int, controls: list[str], control_seeds: int) -> list[Member]:
+def _members(config: RunConfig, directory: Path, seeds: int, controls: dict[str, int]) -> list[Member]:
     config = config.model_copy(update={"calibration": None})  # it is about to be measured
-    recipes = [("good", config, seeds), *((name, broken(config, name), control_seeds) for name in controls)]
+    recipes = [("good", config, seeds), *((name, broken(config, name), runs) for name, runs in controls.items())]
     return [
         Member(recipe, seed, one_process(with_seed(recipe_config, seed)), directory / f"{recipe}-{seed}")
         for recipe, recipe_config, count in recipes

@@ -154,8 +154,10 @@ def compare(
 def calibrate(
     config: Config,
     seeds: Annotated[int, typer.Option("--seeds", min=2, help="good runs: the recipe itself from so many seeds")] = 4,
-    controls: Annotated[str, typer.Option("--controls", help="broken recipes, by comma")] = "lr_tenth,half_steps",
-    control_seeds: Annotated[int, typer.Option("--control-seeds", min=1, help="runs of each broken recipe")] = 2,
+    controls: Annotated[
+        str, typer.Option("--controls", help="broken recipes, by comma, as NAME or NAME:RUNS")
+    ] = "lr_tenth,half_steps",
+    control_seeds: Annotated[int, typer.Option("--control-seeds", min=1, help="runs of a broken recipe")] = 2,
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="runs side by side [default: cores]")] = None,
     overrides: Overrides = None,
     run_dir: RunDir = None,
@@ -166,11 +168,12 @@ def calibrate(
     Example: replibench calibrate configs/runs/smoke.yaml --seeds 4 --controls lr_tenth,half_steps
     """
     from report.terminal import calibration_table
+    from configs.controls import parse_controls
     from scripts.calibrate import calibrate_recipe
 
     with _run_directory(config, overrides, run_dir, suffix="-calibration") as (settings, directory, screen):
-        names = list(dict.fromkeys(name.strip() for name in controls.split(",") if name.strip()))
-        result = calibrate_recipe(settings, directory, seeds, names, control_seeds, jobs, screen)
+        wanted = parse_controls(controls, control_seeds)
+        result = calibrate_recipe(settings, directory, seeds, wanted, jobs, screen)
         _print_json(result) if fmt is Format.json else screen.show(calibration_table(result))
         screen.say(f"calibration: {directory / 'calibration.json'}")
 
