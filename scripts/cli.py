@@ -167,8 +167,8 @@ def calibrate(
 
     Example: replibench calibrate configs/runs/smoke.yaml --seeds 4 --controls lr_tenth,half_steps
     """
-    from report.terminal import calibration_table
     from configs.controls import parse_controls
+    from report.terminal import calibration_table
     from scripts.calibrate import calibrate_recipe
 
     with _run_directory(config, overrides, run_dir, suffix="-calibration") as (settings, directory, screen):

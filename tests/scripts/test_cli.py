@@ -49,6 +49,8 @@ def test_estimate_answers_in_json_and_text() -> None:
             ["calibrate", "smoke", "--controls", "half_stepz"],
             "unknown control 'half_stepz'; did you mean 'half_steps'?",
         ),
+        (["calibrate", "smoke", "--controls", "half_steps:0"], "--controls half_steps:0: the runs after the colon"),
+        (["calibrate", "smoke", "--controls", "half_steps,half_steps"], "--controls: half_steps stands twice"),
     ],
 )
 def test_bad_input_is_exit_2_and_one_line(
