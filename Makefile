@@ -9,6 +9,7 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "replibench needs Python 3.11 or newer; set PYTHON=…")'
+	@echo 'installing into .venv (some minutes, and with a CUDA build of torch some gigabytes)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@

@@ -65,7 +65,12 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        raise BadInputError(f"{found.name}: {explain(error, RunConfig)}") from None
+        message = explain(error, RunConfig)
+        key = message.partition(":")[0]
+        set_here = next(
+            (o for o in overrides if o.partition("=")[0].startswith(key) or key.startswith(o.partition("=")[0])), None
+        )
+        raise BadInputError(f"{f'--set {set_here}' if set_here else found.name}: {message}") from None
 
 
 def dump_config(config: RunConfig) -> str:
@@ -100,8 +105,12 @@ def _find(path: Path) -> Path:
     for candidate in (path, PRESETS.parent / path, PRESETS / "runs" / path, PRESETS / "runs" / f"{path}.yaml"):
         if candidate.is_file():
             return candidate.resolve()
-    presets = ", ".join(sorted(p.stem for p in PRESETS.glob("runs/*.yaml")))
-    raise BadInputError(f"{path}: no such file; presets: {presets}")
+    presets = sorted(p.stem for p in PRESETS.glob("runs/*.yaml"))
+    if path.is_dir():
+        raise BadInputError(f"{path}: is a directory; name a run's YAML file or a preset ({', '.join(presets)})")
+    close = difflib.get_close_matches(path.stem, presets, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise BadInputError(f"{path}: no such file; {hint}presets: {', '.join(presets)}")
 
 
 def _read_with_extends(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

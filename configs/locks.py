@@ -20,9 +20,10 @@ def exclusive(run_dir: Path) -> Iterator[None]:
 
     Raises BadInputError, naming the other process, when a living one holds it; waits for the rest of a dead one.
     """
+    path, new = run_dir / ".lock", not (run_dir / ".lock").exists()
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        lock = (run_dir / ".lock").open("a+")
+        lock = path.open("a+")
     except OSError as error:
         raise BadInputError(f"--run-dir {run_dir}: cannot be used: {error.strerror}") from None
     with lock:
@@ -33,6 +34,12 @@ def exclusive(run_dir: Path) -> Iterator[None]:
         _held.append(lock.fileno())
         try:
             yield
+        except BadInputError:
+            if new:  # a directory that we have no business in, or that nothing was written to: leave no trace
+                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    run_dir.rmdir()
+            raise
         finally:
             _held.remove(lock.fileno())
 

@@ -291,8 +291,8 @@ def _about_the_run(run: RunRecord | None) -> str:
     measured = f"The run's MFU of {100 * run.mfu:.0f} % (of its peak: {run.peak.source}) is shown and not used: "
     if run.device_type == "cpu":
         return measured + (
-            "a CPU works close to its small peak and has no network to wait for, so its MFU says nothing about the MFU "
-            "of a cluster of accelerators, which is taken from published runs."
+            "a small model on a CPU is bound by overhead and memory, with no network to wait for, and says nothing about "
+            "the MFU of a cluster of accelerators, which is taken from published runs."
         )
     return measured + (
         f"it is of a small model on {run.n_devices} accelerator{'s' if run.n_devices > 1 else ''}; the target needs "

@@ -1,5 +1,7 @@
 """The records as tables for a terminal: they read well at 80 columns and without colour."""
 
+from dataclasses import replace
+
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.style import Style
@@ -35,7 +37,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     """The verdict: benchmarks, readings, evidence, held-out loss, reasons, and the conclusion as the last line."""
     parts: list[RenderableType] = []
     if verdict.benchmarks:
-        parts.append(_table(benchmark_table(verdict)))
+        parts.append(_table(_without_suite(benchmark_table(verdict))))
     readings = readings_table(verdict)
     if readings is not None:
         parts.append(_table(readings))
@@ -54,6 +56,16 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     parts += [_line(f"Reason: {reason}", "bad") for reason in verdict.reasons]
     tone = LITERAL_TONES[verdict.literal.status]
     return Group(*parts, Text(conclusion(verdict), style=Style.parse(f"bold {STYLES[tone]}")))
+
+
+def _without_suite(table: Table) -> Table:
+    """`tinyworld_facts` as `facts` where every benchmark is of one suite: eight columns need the room."""
+    names = [cells[0].text for cells in table.rows]
+    suite = names[0].partition("_")[0] + "_"
+    if len(names) < 2 or not all(name.startswith(suite) for name in names):
+        return table
+    rows = tuple((replace(cells[0], text=cells[0].text.removeprefix(suite)), *cells[1:]) for cells in table.rows)
+    return replace(table, caption=f"{table.caption} Suite: {suite.rstrip('_')}.", rows=rows)
 
 
 def run_table(run: RunRecord) -> RenderableType:

@@ -82,7 +82,8 @@ def run(config: Config, overrides: Overrides = None, run_dir: RunDir = None, fmt
         if fmt is Format.json:
             _print_json(verdict)
         else:
-            screen.show(forecast_summary(forecast))
+            if verdict.exit_code < BadInputError.exit_code:
+                screen.show(forecast_summary(forecast))
             screen.show(verdict_table(verdict))
             screen.say(f"report: {page}")
     raise typer.Exit(verdict.exit_code)
@@ -115,6 +116,7 @@ def evaluate(
     from scripts import stages
 
     with _run_directory(config, overrides, run_dir) as (settings, directory, screen):
+        stages.check_trained(config, directory)
         stages.prepare(settings, directory, screen)
         stages.evaluate(settings, directory, screen)
         sides = sorted(path for path in (directory / "eval").iterdir() if (path / "complete").is_file())
@@ -182,7 +184,7 @@ def calibrate(
 def estimate(
     architecture: Annotated[str, typer.Argument(help="an architecture preset, such as gpt3-175b")],
     tokens: Annotated[float, typer.Option("--tokens", help="training tokens")] = 300e9,
-    sequence_length: Annotated[int, typer.Option("--sequence-length", min=1)] = 2048,
+    sequence_length: Annotated[int, typer.Option("--sequence-length", min=1, help="tokens in a sequence")] = 2048,
     fmt: OutputFormat = Format.text,
 ) -> None:
     """Count the FLOPs of training an architecture, by every convention, without training.
@@ -224,6 +226,8 @@ def forecast_command(
         from scripts.console import Screen
 
         settings = load_config(config, overrides or ())
+        if run_dir and not (run_dir / "run.json").is_file():
+            raise BadInputError(f"--run-dir {run_dir}: holds no finished run (run.json); leave it out for none")
         directory = run_dir or Path("runs") / settings.name
         result = stages.predict(settings, directory)
         _print_json(result) if fmt is Format.json else Screen().show(forecast_table(result))

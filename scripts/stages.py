@@ -36,6 +36,9 @@ def train(config: RunConfig, run_dir: Path, screen: Screen) -> RunRecord:
     from train.launch import launch
 
     if not (run_dir / "run.json").is_file():
+        newest = max((run_dir / "checkpoints").glob("step-*"), default=None)
+        if newest:
+            screen.say(f"going on from the checkpoint of step {int(newest.name[5:]):,}")
         with screen.stage(f"training {config.train.steps:,} steps", config.train.steps) as update:
 
             def on_progress(line: dict[str, Any]) -> None:
@@ -47,7 +50,7 @@ def train(config: RunConfig, run_dir: Path, screen: Screen) -> RunRecord:
 
 def evaluate(config: RunConfig, run_dir: Path, screen: Screen, sides: Sequence[str] = ("original", "replica")) -> None:
     """The models on the suite, through lm-eval; results of the same weights and items are not computed again."""
-    models = {_trained(run_dir): run_dir / "eval" / "replica"}
+    models = {run_dir / "replica": run_dir / "eval" / "replica"}
     reference = reference_directory(run_dir)
     if "original" in sides and reference is not None:
         models[reference] = run_dir / "eval" / "original"
@@ -114,10 +117,12 @@ def lay_beside(config: RunConfig, run_dir: Path, say: Callable[[str], None]) -> 
             (run_dir / name).unlink(missing_ok=True)
 
 
-def _trained(run_dir: Path) -> Path:
+def check_trained(config: str, run_dir: Path) -> None:
+    """Raises BadInputError where no training came to its end, before anything else is done."""
     if not (run_dir / "run.json").is_file():
-        raise BadInputError(f"{run_dir}: is not trained to the end; run `replibench train` first")
-    return run_dir / "replica"
+        raise BadInputError(
+            f"{run_dir}: is not trained to the end; first `replibench train {config} --run-dir {run_dir}`"
+        )
 
 
 def _tolerance(run_dir: Path) -> float | None:

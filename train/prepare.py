@@ -138,7 +138,11 @@ def _architecture(config: RunConfig, reference: Reference | None) -> tuple[dict[
 
 
 def _check_layout(config: RunConfig, family: Family, architecture: dict[str, Any]) -> None:
+    import torch
+
     train = config.train
+    if train.device == "cuda" and not torch.cuda.is_available():
+        raise BadInputError("train.device: cuda: torch sees no GPU here; choices: auto, cpu")
     heads, context = architecture[family.heads_key], architecture[family.context_key]
     if heads % train.tensor_parallel_size:
         valid = [n for n in range(1, heads + 1) if heads % n == 0]
