@@ -291,7 +291,7 @@ def _about_the_run(run: RunRecord | None) -> str:
     measured = f"The run's MFU of {100 * run.mfu:.0f} % (of its peak: {run.peak.source}) is shown and not used: "
     if run.device_type == "cpu":
         return measured + (
-            "a small model on a CPU is bound by overhead and memory, with no network to wait for, and says nothing about "
+            "a small model on a CPU is bound by overhead and memory and has no network to wait for, so it is silent on "
             "the MFU of a cluster of accelerators, which is taken from published runs."
         )
     return measured + (

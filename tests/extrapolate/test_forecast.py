@@ -46,6 +46,7 @@ def run_record(**changes: Any) -> RunRecord:
         "mfu": 0.62,
         "peak_memory_bytes": None,
         "restarts": 0,
+        "export_logit_difference": 0.0,
         "lost_steps": 0,
     }
     return RunRecord(**(values | changes))
