@@ -83,3 +83,10 @@ def test_every_page_is_in_the_navigation() -> None:
     navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
     named = {name for entry in navigation for name in entry.values()}
     assert named == {page.name for page in PAGES if page.parent.name == "docs"}
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *(f"docs/{page.name}" for page in document_config.PAGE.parent.glob("*.md"))]
+)
+def test_no_placeholder_is_left(page: str) -> None:
+    assert "@@" not in (document_config.PAGE.parent.parent / page).read_text(encoding="utf-8")
