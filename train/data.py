@@ -8,6 +8,7 @@ import hashlib
 import io
 import itertools
 import json
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -202,8 +203,8 @@ def _check_size(config: RunConfig, facts: CorpusFacts) -> None:
     """One pass over the data at most: more epochs than asked for would be silent repetition."""
     needed = config.train.steps * config.train.global_batch_rows
     if needed > facts.rows:
-        enough = -(-facts.documents * needed // facts.rows)
+        enough = 100 * math.ceil(1.1 * facts.documents * needed / facts.rows / 100)  # packing varies a little
         raise BadInputError(
             f"data.documents: {facts.documents:,} documents make {facts.rows:,} rows, but train.steps × batch needs "
-            f"{needed:,}; set data.documents to about {round(enough * 1.01, -2):,.0f} or lower train.steps"
+            f"{needed:,}; set data.documents to about {enough:,} or lower train.steps"
         )
