@@ -33,7 +33,7 @@ reference: install  ## rebuild configs/references/tinyworld-434k from its run co
 	$(BIN)/replibench train configs/runs/tinyworld-reference.yaml
 	$(BIN)/python -m scripts.publish_reference runs/tinyworld-reference configs/references/tinyworld-434k
 
-calibrate: install  ## the suite's operating characteristics, in full (an hour on two cores; resumable)
+calibrate: install  ## the suite's operating characteristics, in full (half an hour or more on two cores; resumable)
 	$(BIN)/replibench calibrate configs/runs/smoke.yaml --seeds 8 \
 	  --controls half_steps:2,three_quarter_steps:2,lr_tenth:1,no_decay:1
 
