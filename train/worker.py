@@ -37,6 +37,7 @@ if __name__ == "__main__":
         from train.trainer import main
 
         main(directory)
+        (directory / "logs" / f"ended-{os.environ.get('RANK', '0')}").touch()  # for the launcher: not killed
     except BaseException as exception:
         try:
             traceback.print_exc()
