@@ -100,9 +100,18 @@ def read(engine: Any, directory: Path, tag: str) -> None:
 
     DeepSpeed unpickles these files: they must be ours, to the byte (train/checkpoints.py).
     """
+    groups = engine.optimizer.param_groups
+    ours = [{key: value for key, value in group.items() if key != "params"} for group in groups]
     path, _ = engine.load_checkpoint(str(directory), tag=tag)
     if path is None:
         raise RuntimeError(f"DeepSpeed found no checkpoint at {directory / tag}")
+    # From a universal checkpoint ZeRO-3 gives every group the first one's settings (biases and norms would decay) and
+    # one shared step counter (each group would count it up).
+    for group, settings in zip(engine.optimizer.param_groups, ours, strict=True):
+        group.update(settings)
+    for state in getattr(engine.optimizer, "optimizer", engine.optimizer).state.values():
+        if torch.is_tensor(state.get("step")):
+            state["step"] = state["step"].clone()
 
 
 def skipped_steps(engine: Any) -> int:
