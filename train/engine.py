@@ -24,14 +24,20 @@ from train.families import Family
 from train.model import decay_groups
 from train.skipping import SkippingAdamW
 
+AFTER_THE_WATCHDOG_S = 60
+
 
 def initialise(device: torch.device, timeout_s: float) -> None:
-    """Join the process group that torchrun's environment describes: NCCL on CUDA, gloo on a CPU."""
+    """Join the process group that torchrun's environment describes: NCCL on CUDA, gloo on a CPU.
+
+    A collective that takes much longer than `timeout_s` fails; the watchdog, which knows more, comes before.
+    """
     # DeepSpeed would compile a shared-memory extension at the first start, print to stdout on each rank, and hang
     # on a stale build lock. gloo does the work.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    patience = timedelta(seconds=timeout_s + AFTER_THE_WATCHDOG_S)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    deepspeed.init_distributed(dist_backend=backend, timeout=timedelta(seconds=timeout_s), verbose=False)
+    deepspeed.init_distributed(dist_backend=backend, timeout=patience, verbose=False)
 
 
 def start(

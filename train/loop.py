@@ -1,7 +1,6 @@
 """The training loop: rows in, optimizer steps out. Everything it reports goes through the meters."""
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,14 +14,13 @@ from torch.nn.functional import cross_entropy
 from configs.errors import WorkFailedError
 from configs.schema import TrainConfig
 from train import engine as deepspeed_engine
-from train import events
 from train.certificate import after_batch
 from train.data import Corpus, batch_rows, inputs_and_labels, row_order
 from train.meters import PhaseClock, Progress
 from train.saving import Saver
 from train.schedule import learning_rate_factor
 from train.skipping import poisoned
-from train.spikes import WINDOW, spike_limit
+from train.watch import StepDone, Watch
 
 
 @dataclass(frozen=True)
@@ -36,59 +34,6 @@ class Workplace:
     saver: Saver
     data_parallel_rank: int
     is_main: bool
-
-
-@dataclass(frozen=True)
-class StepDone:
-    """What all ranks together did in one optimizer step."""
-
-    loss: float  # mean over the predicted tokens of the global batch
-    tokens: int  # of them
-    stop: bool  # some rank was asked to stop
-    skipped: bool  # no weight was changed
-
-
-class Watch:
-    """Looks at each step's loss: steps that were skipped, how many in a row, and losses out of line."""
-
-    def __init__(self, place: Workplace, train: TrainConfig, run_dir: Path) -> None:
-        self._place, self._train, self._run_dir = place, train, run_dir
-
-    def look_at(self, progress: Progress, done: StepDone) -> None:
-        """Note what is worth it. Raises WorkFailedError when too many steps in a row were skipped."""
-        if done.skipped:
-            self._skipped(progress, done.loss)
-            return
-        progress.skipped_in_row = 0
-        usual = spike_limit(progress.recent_losses)
-        if usual is not None and done.loss > usual:
-            words = (
-                f"the loss of step {progress.step:,} is {done.loss:.3f}, far above those before it (limit {usual:.3f})"
-            )
-            self._note(progress, "loss_spike", words)
-        progress.recent_losses = [*progress.recent_losses, done.loss][-WINDOW:]
-
-    def _skipped(self, progress: Progress, loss: float) -> None:
-        scale = deepspeed_engine.loss_scale(self._place.engine)
-        is_scaling = scale is not None and math.isfinite(loss)
-        progress.count_skip(is_scaling=is_scaling)
-        if is_scaling:
-            words = f"step {progress.step:,} is skipped: its fp16 gradients overflowed; the loss scale is now {scale:g}"
-            self._note(progress, "loss_scale", words)
-            return
-        what = "its gradients are not finite" if math.isfinite(loss) else f"its loss is {loss}"
-        self._note(progress, "skipped_step", f"step {progress.step:,} is skipped: {what}")
-        if progress.skipped_in_row > self._train.max_skipped_steps:
-            self._place.saver.finish()
-            raise WorkFailedError(
-                f"step {progress.step:,}: {what}, the {progress.skipped_in_row}. step in a row that had to be skipped "
-                f"(train.max_skipped_steps: {self._train.max_skipped_steps}); {self._place.saver.newest()}; "
-                "a lower train.optimizer.learning_rate may help"
-            )
-
-    def _note(self, progress: Progress, kind: events.Kind, words: str) -> None:
-        if self._place.is_main:
-            events.note(self._run_dir, progress.step, kind, words)
 
 
 def train_steps(
@@ -105,7 +50,7 @@ def train_steps(
     Raises WorkFailedError when too many steps in a row had a loss or gradient that is not finite.
     """
     order = row_order(len(corpus.rows), train.seed)
-    watch = Watch(place, train, run_dir)
+    watch = Watch(place.engine, place.saver, train, run_dir if place.is_main else None)
     interval_start, untimed_s, timed_steps = time.perf_counter(), 0.0, 0
     while progress.step < train.steps:
         done = _step(place, train, corpus, order, progress, stop_requested())
@@ -160,6 +105,7 @@ def _step(place: Workplace, train: TrainConfig, corpus: Corpus, order: Any, prog
 
 def _agree(place: Workplace, train: TrainConfig, summed: float, tokens: int, stop: bool, skipped: int) -> StepDone:
     """What all ranks together did. Raises WorkFailedError where some skipped the step and some did not."""
+    place.clock.at("agreement")
     shared = torch.tensor([summed / train.tensor_parallel_size, stop, skipped], dtype=torch.float64)
     dist.all_reduce(shared, group=place.control)
     if shared[2] not in (0, train.world_size):

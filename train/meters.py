@@ -19,12 +19,14 @@ class PhaseClock:
 
     def __init__(self, device: torch.device) -> None:
         self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.current, self.beats = "start_up", 0  # what is being done, and how often that changed: for the watchdog
         self._cuda = device.type == "cuda"
         self._pending: list[tuple[str, Any, Any]] = []
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count the enclosed work as `name`."""
+        self.at(name)
         if not self._cuda:
             start = time.perf_counter()
             yield
@@ -36,6 +38,10 @@ class PhaseClock:
         yield
         end.record()
         self._pending.append((name, begin, end))
+
+    def at(self, name: str) -> None:
+        """Say what is being done, without counting it."""
+        self.current, self.beats = name, self.beats + 1
 
     def settle(self) -> None:
         """Read the events of finished work. Waits for the device."""

@@ -38,6 +38,7 @@ from train.prepare import code_version
 from train.record import HeldOutLoss, Peak, Precision, RunRecord, StepTime
 from train.reference import reference_directory
 from train.saving import Saver
+from train.watchdog import Watchdog
 
 STARTED = psutil.Process().create_time()  # so that imports count as start-up
 WARM_UP_INTERVALS = 1  # logged intervals left out of the median step time
@@ -67,7 +68,9 @@ def main(run_dir: Path) -> None:
     peak = find_peak(device, precision, config.train.threads_per_process)
     place.clock.seconds["start_up"] += time.time() - STARTED
 
-    finished = train_steps(place, config.train, corpus, progress, run_dir, attempts.elapsed_s, lambda: stop.is_set)
+    timeout_s = config.train.collective_timeout_s
+    with Watchdog(run_dir, dist.get_rank(), dist.get_world_size(), place.clock, progress, timeout_s):
+        finished = train_steps(place, config.train, corpus, progress, run_dir, attempts.elapsed_s, lambda: stop.is_set)
     if not finished:
         if place.is_main:
             events.note(run_dir, progress.step, "stop_requested", f"asked to stop: step {progress.step:,} is saved")
