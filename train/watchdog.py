@@ -68,7 +68,9 @@ def where(frame: FrameType | None) -> dict[str, Any]:
     """In which collective a thread waits, or, where it does not, which line it is at."""
     innermost = frame
     while frame is not None:
-        if "distributed" in frame.f_code.co_filename and not frame.f_code.co_name.startswith(("_", "wrapper")):
+        if f"{os.sep}distributed{os.sep}" in frame.f_code.co_filename and not frame.f_code.co_name.startswith(
+            ("_", "wrapper")
+        ):
             return {"collective": frame.f_code.co_name, "line": None}
         frame = frame.f_back
     if innermost is None:
