@@ -1,0 +1,1 @@
+"""Drivers of measurements that take longer than a test."""
