@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from configs.files import write_text
-from scripts.bench.victim import Victim, last_step, left_behind, shared_memory
+from scripts.bench.victim import Victim, last_step, left_behind, shared_memory, train_command
 from scripts.documents import between
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
@@ -71,15 +71,15 @@ def soak(kills: int, seed: int, directory: Path) -> dict[str, Any]:
     config, temporary = directory / "soak.yaml", directory / "tmp"
     config.write_text(yaml.safe_dump(run_config(kills)))
     quiet, run_dir = directory / "undisturbed", directory / "run"
-    _finish(Victim(config, quiet, temporary))
+    _finish(Victim(train_command(config, quiet), quiet, temporary))
     blows, gone = Counter[str](), []
     for number in range(kills):
-        victim = Victim(config, run_dir, temporary)
+        victim = Victim(train_command(config, run_dir), run_dir, temporary)
         blow = _strike(victim, run_dir, number, rng)
         blows[blow] += 1
         gone.append(victim.gone_after())
         print(f"{number + 1}/{kills} {blow}: at step {last_step(run_dir / 'metrics.jsonl')}", file=sys.stderr)
-    _finish(Victim(config, run_dir, temporary))
+    _finish(Victim(train_command(config, run_dir), run_dir, temporary))
     return {
         "kills": kills,
         "seed": seed,

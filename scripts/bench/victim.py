@@ -1,5 +1,6 @@
 """A training command as a user starts it, to be killed, stopped and started again; and what it leaves behind."""
 
+import contextlib
 import json
 import os
 import signal
@@ -14,19 +15,24 @@ import psutil
 from train.processes import ROOT
 
 SHARED_MEMORY = Path("/dev/shm")
+_CACHE = "torchinductor_"  # torch's cache of compiled code, meant to stay
+
+
+def train_command(config: Path, run_dir: Path) -> list[str]:
+    """`replibench train CONFIG --run-dir RUN_DIR`."""
+    return [sys.executable, "-m", "scripts.cli", "train", str(config), "--run-dir", str(run_dir)]
 
 
 class Victim:
-    """`replibench train CONFIG --run-dir RUN_DIR`, started. Its temporary files go to `temporary`."""
+    """A command that trains in `run_dir`, started. Its temporary files go to `temporary`."""
 
-    def __init__(self, config: Path, run_dir: Path, temporary: Path, overrides: Sequence[str] = ()) -> None:
+    def __init__(self, command: Sequence[str], run_dir: Path, temporary: Path) -> None:
         temporary.mkdir(exist_ok=True)
         self._metrics, self._log = run_dir / "metrics.jsonl", temporary.with_name("stderr.txt")
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        sets = [word for override in overrides for word in ("--set", override)]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "scripts.cli", "train", str(config), "--run-dir", str(run_dir), *sets],
+                command,
                 env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -107,11 +113,11 @@ def left_behind(run_dir: Path, temporary: Path, shared_before: set[str]) -> dict
             continue
         if any(word.startswith(str(run_dir)) for word in words) and process.pid != os.getpid():
             processes.append(" ".join(words))
-    shared = {path.name for path in SHARED_MEMORY.iterdir()} if SHARED_MEMORY.is_dir() else set()
+    temporaries = (path for path in temporary.rglob("*") if not path.name.startswith(_CACHE))
     return {
         "processes": processes,
-        "shared_memory": sorted(shared - shared_before),
-        "temporary_files": sorted(str(path.relative_to(temporary)) for path in temporary.rglob("*")),
+        "shared_memory": sorted(_orphans(shared_memory() - shared_before)),
+        "temporary_files": sorted(str(path.relative_to(temporary)) for path in temporaries),
         "half_written": sorted(path.name for path in (run_dir / "checkpoints").glob(".*")),
     }
 
@@ -119,6 +125,16 @@ def left_behind(run_dir: Path, temporary: Path, shared_before: set[str]) -> dict
 def shared_memory() -> set[str]:
     """What is in shared memory now."""
     return {path.name for path in SHARED_MEMORY.iterdir()} if SHARED_MEMORY.is_dir() else set()
+
+
+def _orphans(names: set[str]) -> set[str]:
+    """Those of `names` in shared memory that no living process has mapped (other programs come and go too)."""
+    time.sleep(1.0 if names else 0.0)
+    mapped = ""
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            mapped += maps.read_text()
+    return {name for name in names & shared_memory() if f"{SHARED_MEMORY}/{name}" not in mapped}
 
 
 def _is_alive(process: psutil.Process) -> bool:
