@@ -52,7 +52,7 @@ def launch(
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches us alone; we ask the workers for a checkpoint
         )
-        stopped = _watch(process, logs, tails)
+        stopped = _watch(process, Survivors(process.pid, logs, train.world_size), tails)
     if process.returncode == 0 and (run_dir / "run.json").is_file():
         return
     _raise_first_error(logs, process.returncode, stopped)
@@ -69,10 +69,9 @@ def _command(run_dir: Path, train: TrainConfig) -> list[str]:
     ]
 
 
-def _watch(process: subprocess.Popen[bytes], logs: Path, tails: list[Tail]) -> int | None:
+def _watch(process: subprocess.Popen[bytes], survivors: Survivors, tails: list[Tail]) -> int | None:
     """Wait for the end, passing on what is new. Returns the signal by which this process was asked to stop, if any."""
     with Signals() as signals:
-        survivors = Survivors(process.pid, logs)
         try:
             while process.poll() is None:
                 time.sleep(_POLL_S)

@@ -100,14 +100,19 @@ def _step(place: Workplace, train: TrainConfig, corpus: Corpus, order: Any, prog
         with place.clock.phase("optimizer"):
             place.engine.step()
     skipped = deepspeed_engine.skipped_steps(place.engine) - skipped
-    return _agree(place, train, float(summed), tokens, stop, skipped)
+    data = int(progress.data_order_sha256[:10], 16)  # 40 bits: their sum over ranks is exact
+    return _agree(place, train, float(summed), tokens, stop, skipped, data)
 
 
-def _agree(place: Workplace, train: TrainConfig, summed: float, tokens: int, stop: bool, skipped: int) -> StepDone:
-    """What all ranks together did. Raises WorkFailedError where some skipped the step and some did not."""
+def _agree(
+    place: Workplace, train: TrainConfig, summed: float, tokens: int, stop: bool, skipped: int, data: int
+) -> StepDone:
+    """What all ranks together did. Raises WorkFailedError where they did not do the same."""
     place.clock.at("agreement")
-    shared = torch.tensor([summed / train.tensor_parallel_size, stop, skipped], dtype=torch.float64)
+    shared = torch.tensor([summed / train.tensor_parallel_size, stop, skipped, data], dtype=torch.float64)
     dist.all_reduce(shared, group=place.control)
+    if shared[3] != data * train.world_size:
+        raise WorkFailedError(f"the ranks read different data: their corpora differ; {place.saver.newest()}")
     if shared[2] not in (0, train.world_size):
         raise WorkFailedError(
             f"{int(shared[2])} of {train.world_size} ranks skipped a step and the others did not: their weights are no "

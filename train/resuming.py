@@ -59,7 +59,10 @@ def find(run_dir: Path, ours: Layout, control: Any) -> Found | None:
             events.note(run_dir, step, "damaged_checkpoint", f"the checkpoint {path.name} is not used: {words}")
             checkpoints.set_aside(path)
 
+        named = checkpoints.all_of(directory)
         good = checkpoints.newest_good(directory, on_damage)
+        if named and not good:
+            events.note(run_dir, 0, "resumed", "no checkpoint can be used: the run begins again")
         answer[0] = _found(*good, ours) if good else None
     dist.broadcast_object_list(answer, src=0, group=control)
     return answer[0]

@@ -40,8 +40,8 @@ class Signals:
 class Survivors:
     """The workers that torchrun started. When one is gone, the others wait for it, on GPUs without end."""
 
-    def __init__(self, torchrun: int, logs: Path) -> None:
-        self._torchrun, self._logs = torchrun, logs
+    def __init__(self, torchrun: int, logs: Path, world_size: int) -> None:
+        self._torchrun, self._logs, self._world_size = torchrun, logs, world_size
         self._seen: dict[int, psutil.Process] = {}
         self._first_gone: float | None = None
 
@@ -67,10 +67,10 @@ class Survivors:
                 worker.kill()
 
     def _living(self) -> list[psutil.Process]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self._torchrun).children():
-                if child.pid not in self._seen and _is_worker(child):
-                    self._seen[child.pid] = child
+        if len(self._seen) < self._world_size:  # looking through all processes has its price
+            with contextlib.suppress(psutil.NoSuchProcess):
+                children = psutil.Process(self._torchrun).children()
+                self._seen |= {child.pid: child for child in children if _is_worker(child)}
         return [worker for worker in self._seen.values() if _is_living(worker)]
 
 
