@@ -1,4 +1,4 @@
-"""The two ways a command can fail, each with its exit code and a message that is one line."""
+"""The ways in which a command can end early, each with its exit code and a message that is one line."""
 
 
 class BadInputError(Exception):
@@ -14,7 +14,18 @@ class WorkFailedError(Exception):
 
 
 class InterruptedRunError(Exception):
-    """The user stopped the work; what it says is how to go on."""
+    """The user stopped the work (exit 130, as a shell has it for Ctrl-C); what it says is how to go on."""
+
+    exit_code = 130
+
+
+class RequeueError(InterruptedRunError):
+    """A signal of a scheduler stopped the work, and a checkpoint is written (exit 75, sysexits' EX_TEMPFAIL).
+
+    The same command, started again, goes on.
+    """
+
+    exit_code = 75
 
 
 def first_line(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -83,12 +83,15 @@ def write_config(path: Path, config: RunConfig) -> None:
     write_text(path, dump_config(config))
 
 
-def first_difference(old: RunConfig, new: RunConfig, sections: Sequence[str]) -> str | None:
-    """The first key of `sections` in which two configurations differ, as 'key: old there, new here'; None if equal."""
+def first_difference(old: RunConfig, new: RunConfig, sections: Sequence[str], but: Collection[str] = ()) -> str | None:
+    """The first key of `sections` in which two configurations differ, as 'key: old there, new here'; None if equal.
+
+    Keys in `but` may differ.
+    """
     for section in sections:
         a, b = _flat(section, getattr(old, section)), _flat(section, getattr(new, section))
         for key in [*a, *(k for k in b if k not in a)]:
-            if a.get(key) != b.get(key):
+            if a.get(key) != b.get(key) and key not in but:
                 return f"{key}: {a.get(key)!r} there, {b.get(key)!r} here"
     return None
 

@@ -67,6 +67,12 @@ class CheckpointConfig(Section):
 
     every_steps: Count = 500
     keep_last: Count = 2
+    keep_every_steps: Count | None = Field(
+        None, description="checkpoints of steps that it divides are kept for good, beside the last ones"
+    )
+    asynchronous: bool = Field(
+        True, description="sync, hash and seal a checkpoint while training goes on; false: wait for it"
+    )
 
 
 class TrainConfig(Section):
@@ -101,6 +107,12 @@ class TrainConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log_every_steps: Count = 10
+    max_skipped_steps: Natural = Field(
+        3, description="steps in a row that may be skipped because a loss or gradient is not finite; then the run stops"
+    )
+    collective_timeout_s: Positive = Field(
+        600, description="a rank that waits longer for the others ends the run, saying who waits and who is missing"
+    )
 
     @property
     def global_batch_rows(self) -> int:

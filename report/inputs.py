@@ -12,6 +12,8 @@ from configs.files import Record, read_record
 from eval.calibration import Calibration
 from eval.verdict import Verdict
 from extrapolate.forecast import Forecast
+from train.events import Event
+from train.events import read as read_events
 from train.record import Manifest, RunRecord
 
 RESULTS = ("run.json", "verdict.json", "forecast.json")
@@ -56,6 +58,7 @@ class RunFiles:
     verdict: Verdict | None
     forecast: Forecast | None
     calibration: Calibration | None
+    events: tuple[Event, ...] = ()
 
 
 def read_run(run_dir: Path) -> RunFiles:
@@ -81,6 +84,7 @@ def read_run(run_dir: Path) -> RunFiles:
         verdict=_record(run_dir / "verdict.json", Verdict),
         forecast=_record(run_dir / "forecast.json", Forecast),
         calibration=_record(run_dir / "calibration.json", Calibration),
+        events=tuple(read_events(run_dir)),
     )
 
 

@@ -1,13 +1,16 @@
 """The run record and its manifest as tables."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from accounting.flops import FlopLedger
 from report.content import Cell, Column, Table, pairs, row
 from report.formatting import count, loss, percent, scientific, seconds, significant, size, yes_no
+from train.events import Event
 from train.record import Manifest, RunRecord, StepTime
 
+MOST_EVENTS = 30  # rows of a table
 PHASES = (
     ("start_up_s", "start-up"),
     ("data_s", "data"),
@@ -115,7 +118,22 @@ def throughput_table(run: RunRecord) -> Table:
         ("peak memory", "not recorded" if run.peak_memory_bytes is None else size(run.peak_memory_bytes)),
         ("restarts", count(run.restarts)),
         ("steps lost to restarts", count(run.lost_steps)),
+        ("steps skipped (loss or gradient not finite)", count(run.skipped_steps)),
         heads=("quantity", "value"),
+    )
+
+
+def events_table(events: Sequence[Event]) -> Table:
+    """What happened beside the steps: the last of it, and how often each kind of thing happened."""
+    kinds = ", ".join(
+        f"{number} × {kind.replace('_', ' ')}" for kind, number in Counter(e.kind for e in events).items()
+    )
+    last = events[-MOST_EVENTS:]
+    shown = f"; the last {MOST_EVENTS} are shown" if len(last) < len(events) else ""
+    return Table(
+        f"What happened beside the steps: {kinds}{shown}",
+        (Column("what"), Column("after step", numeric=True), Column("in words")),
+        tuple(row(event.kind.replace("_", " "), count(event.step), event.message) for event in last),
     )
 
 
@@ -143,6 +161,9 @@ def training_table(run: RunRecord) -> Table:
             "exported checkpoint",
             f"logits against the engine's, largest absolute difference {significant(run.export_logit_difference)}",
         ),
+        None
+        if run.data_order_sha256 is None
+        else ("data-order certificate", f"{run.data_order_sha256[:16]}… (of every token id consumed, in order)"),
         ("wall-clock", f"{seconds(run.wall_clock_s)} over all attempts, start-up and lost work included"),
         heads=("quantity", "value"),
     )

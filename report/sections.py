@@ -8,6 +8,7 @@ from report.forecast_tables import estimate_table, input_table, target_table
 from report.inputs import Metrics, RunFiles, read_run
 from report.plots import calibration_plot, forecast_plot, interval_plot, loss_plot, throughput_plot, time_plot
 from report.run_tables import (
+    events_table,
     held_out_table,
     ledger_table,
     matmul_table,
@@ -127,6 +128,8 @@ def _loss(files: RunFiles) -> Section:
     for name, metrics in named:
         blocks += _left_out(name, metrics)
     blocks.append(training_table(files.run) if files.run else not_run("training summary", "run.json"))
+    if files.events:
+        blocks.append(events_table(files.events))
     return Section("loss", "Training", tuple(blocks))
 
 

@@ -17,7 +17,7 @@ import typer
 
 from configs.errors import BadInputError, InterruptedRunError, WorkFailedError
 
-INTERRUPTED = 130  # what a shell reports for Ctrl-C
+INTERRUPTED = InterruptedRunError.exit_code
 
 app = typer.Typer(
     add_completion=False,
@@ -26,7 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train a replica of a language model, judge it against the original, forecast GPT-3 scale.\n\n"
-    "Exit codes: 0 done or pass, 1 the criterion failed, 2 bad input, 3 the work itself failed, 130 interrupted.",
+    "Exit codes: 0 done or pass, 1 the criterion failed, 2 bad input, 3 the work itself failed, 75 stopped by a "
+    "signal and to be started again, 130 interrupted.",
 )
 extrapolate_app = typer.Typer(no_args_is_help=True, help="From measured runs to GPT-3 scale.")
 app.add_typer(extrapolate_app, name="extrapolate")
@@ -403,7 +404,7 @@ def reporting_errors() -> Iterator[None]:
         raise typer.Exit(error.exit_code) from None
     except (KeyboardInterrupt, InterruptedRunError) as stop:
         typer.echo(str(stop) or "interrupted; run the same command again to go on", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(getattr(stop, "exit_code", INTERRUPTED)) from None
 
 
 def _written(output: Path | None, record: Any) -> None:

@@ -36,15 +36,13 @@ def train(config: RunConfig, run_dir: Path, screen: Screen) -> RunRecord:
     from train.launch import launch
 
     if not (run_dir / "run.json").is_file():
-        newest = max((run_dir / "checkpoints").glob("step-*"), default=None)
-        if newest:
-            screen.say(f"going on from the checkpoint of step {int(newest.name[5:]):,}")
         with screen.stage(f"training {config.train.steps:,} steps", config.train.steps) as update:
 
             def on_progress(line: dict[str, Any]) -> None:
-                update(line["step"], f"loss {line['loss']:.3f}, {line['tokens_per_s']:,.0f} tokens/s")
+                loss = "none" if line["loss"] is None else f"{line['loss']:.3f}"
+                update(line["step"], f"loss {loss}, {line['tokens_per_s']:,.0f} tokens/s")
 
-            launch(run_dir, config.train, on_progress)
+            launch(run_dir, config.train, on_progress, screen.say)
     return read_record(run_dir / "run.json", RunRecord)
 
 

@@ -1,6 +1,7 @@
 """The rules that keep it a house: who imports whom, and what stays light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,21 @@ def test_extrapolate_and_accounting_never_import_torch_at_all() -> None:
     for room in ("accounting", "configs", "tinyworld", "extrapolate", "report"):
         for path in _modules(room):
             assert not _imports(path) & {*HEAVY}, path
+
+
+def test_no_code_of_others_is_ever_run() -> None:
+    """`trust_remote_code` is nowhere on, and pickles are read in two places, from bytes that were verified."""
+    unpickling = set()
+    for path in [path for room in ROOMS for path in _modules(room)]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"trust_remote_code\W{1,4}(True|1|yes)", text), path
+        if re.search(r"\b(torch|pickle|joblib|dill)\.(load|loads|Unpickler)\(", text):
+            unpickling.add(str(path.relative_to(ROOT)))
+        if "weights_only=False" in text:
+            assert path == ROOT / "train" / "convert.py"
+    assert unpickling == {"train/convert.py", "train/saving.py"}
+    for path in ROOT.glob("configs/**/*.yaml"):
+        assert "trust_remote_code" not in path.read_text(encoding="utf-8"), path
 
 
 def test_no_path_of_a_machine_stands_in_the_project() -> None:

@@ -1,11 +1,10 @@
 """DeepSpeed, and nothing else: the only module that imports it.
 
-`start` turns a plain model into an engine; `save`, `load` and `gather` hide where DeepSpeed keeps what.
+`start` turns a plain model into an engine; `write`, `read` and `gather` hide where DeepSpeed keeps what.
 """
 
 import math
 import os
-import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,23 +25,33 @@ from transformers import PreTrainedModel
 from configs.schema import TrainConfig
 from train.families import Family
 from train.model import decay_groups
+from train.skipping import SkippingAdamW
 
-TIMEOUT = timedelta(minutes=10)
-STATE = "replibench"  # our key in DeepSpeed's client state
+AFTER_THE_WATCHDOG_S = 60
 
 
-def initialise(device: torch.device) -> None:
-    """Join the process group that torchrun's environment describes: NCCL on CUDA, gloo on a CPU."""
+def initialise(device: torch.device, timeout_s: float) -> None:
+    """Join the process group that torchrun's environment describes: NCCL on CUDA, gloo on a CPU.
+
+    A collective that takes much longer than `timeout_s` fails; the watchdog, which knows more, comes before.
+    """
     # DeepSpeed would compile a shared-memory extension at the first start, print to stdout on each rank, and hang
     # on a stale build lock. gloo does the work.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    patience = timedelta(seconds=timeout_s + AFTER_THE_WATCHDOG_S)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    deepspeed.init_distributed(dist_backend=backend, timeout=TIMEOUT, verbose=False)
+    deepspeed.init_distributed(dist_backend=backend, timeout=patience, verbose=False)
 
 
-def start(model: PreTrainedModel, family: Family, train: TrainConfig, precision: str) -> Any:
-    """Wrap the model: tensor-parallel split, ZeRO, AdamW, clipping. Returns the DeepSpeed engine."""
-    optimizer = torch.optim.AdamW(
+def start(
+    model: PreTrainedModel, family: Family, train: TrainConfig, precision: str, *, universal: bool = False
+) -> Any:
+    """Wrap the model: tensor-parallel split, ZeRO, AdamW, clipping. Returns the DeepSpeed engine.
+
+    With `universal`, `read` will be given a checkpoint that was converted from another layout.
+    """
+    bare = train.zero_stage == 0 and precision == "fp32"  # DeepSpeed wraps nothing round the optimizer then
+    optimizer = (SkippingAdamW if bare else torch.optim.AdamW)(
         decay_groups(model, train.optimizer.weight_decay),
         lr=train.optimizer.learning_rate,
         betas=train.optimizer.betas,
@@ -51,7 +60,10 @@ def start(model: PreTrainedModel, family: Family, train: TrainConfig, precision:
     )
     if train.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=_settings(family, train, precision))
+    settings = _settings(family, train, precision)
+    if universal:
+        settings["checkpoint"] = {"load_universal": True}
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings)
     if train.tensor_parallel_size > 1 and family.after_split:
         family.after_split(engine.module)
     if train.compile:
@@ -130,39 +142,38 @@ def gradient_norm(engine: Any) -> float | None:
     return float(norm) if norm is not None and math.isfinite(norm) else None
 
 
-def save(engine: Any, directory: Path, tag: str, state: dict[str, Any]) -> None:
-    """Write one checkpoint as `directory`/`tag`: model, optimizer, loss scale, each rank's random state, `state`.
+def write(engine: Any, directory: Path, tag: str) -> None:
+    """Write DeepSpeed's files (model, optimizer, loss scale) as `directory`/`tag`. Collective."""
+    engine.save_checkpoint(str(directory), tag=tag, save_latest=False)
 
-    Collective. It appears under its name only when every rank has written its part, so a kill in the middle leaves
-    the one before it as the newest.
+
+def read(engine: Any, directory: Path, tag: str) -> None:
+    """Load what `write` wrote at the same layout, or its universal form at any (see `start`). Collective.
+
+    DeepSpeed unpickles these files: they must be ours, to the byte (train/checkpoints.py).
     """
-    partial = directory / ".partial"
-    if dist.get_rank() == 0 and partial.exists():
-        shutil.rmtree(partial)
-    dist.barrier()
-    engine.save_checkpoint(str(partial), tag=tag, client_state={STATE: state}, save_latest=False)
-    torch.save(_random_state(), partial / tag / f"random-{dist.get_rank()}.pt")
-    dist.barrier()
-    if dist.get_rank() == 0:
-        for path in [*(partial / tag).iterdir(), partial / tag]:
-            _fsync(path)
-        shutil.rmtree(directory / tag, ignore_errors=True)
-        (partial / tag).rename(directory / tag)
-        shutil.rmtree(partial)  # DeepSpeed leaves its zero_to_fp32.py beside the tag
-        _fsync(directory)
-    dist.barrier()
-
-
-def load(engine: Any, directory: Path, tag: str) -> dict[str, Any]:
-    """Load what `save` wrote at the same layout and return its `state`. Collective."""
-    path, state = engine.load_checkpoint(str(directory), tag=tag)
+    groups = engine.optimizer.param_groups
+    ours = [{key: value for key, value in group.items() if key != "params"} for group in groups]
+    path, _ = engine.load_checkpoint(str(directory), tag=tag)
     if path is None:
         raise RuntimeError(f"DeepSpeed found no checkpoint at {directory / tag}")
-    random = torch.load(directory / tag / f"random-{dist.get_rank()}.pt", weights_only=True)
-    torch.set_rng_state(random["cpu"])
-    if random["cuda"] is not None:
-        torch.cuda.set_rng_state(random["cuda"])
-    return dict(state[STATE])  # beside it stands what DeepSpeed keeps for itself
+    # From a universal checkpoint ZeRO-3 gives every group the first one's settings (biases and norms would decay) and
+    # one shared step counter (each group would count it up).
+    for group, settings in zip(engine.optimizer.param_groups, ours, strict=True):
+        group.update(settings)
+    for state in getattr(engine.optimizer, "optimizer", engine.optimizer).state.values():
+        if torch.is_tensor(state.get("step")):
+            state["step"] = state["step"].clone()
+
+
+def skipped_steps(engine: Any) -> int:
+    """How many steps this engine took without changing a weight, because a gradient was not finite."""
+    return int(engine.skipped_steps)
+
+
+def loss_scale(engine: Any) -> float | None:
+    """fp16's present loss scale; None in other precisions, which have none."""
+    return float(engine.optimizer.loss_scale) if engine.fp16_enabled() else None
 
 
 def gather(engine: Any) -> dict[str, torch.Tensor] | None:
@@ -173,15 +184,3 @@ def gather(engine: Any) -> dict[str, torch.Tensor] | None:
     else:
         state = engine.module.state_dict()
     return {name: tensor.detach().cpu() for name, tensor in state.items()} if dist.get_rank() == 0 else None
-
-
-def _random_state() -> dict[str, torch.Tensor | None]:
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None}
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,5 @@
 """Start a prepared run on this machine through torchrun, show its progress, end it cleanly, find the first error."""
 
-import contextlib
 import json
 import os
 import signal
@@ -11,24 +10,38 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from configs.errors import BadInputError, InterruptedRunError, WorkFailedError
+from configs.errors import BadInputError, InterruptedRunError, RequeueError, WorkFailedError
 from configs.locks import held_descriptors
 from configs.schema import TrainConfig
+from train import events
+from train.checkpoints import step_of
 from train.processes import ROOT, worker_environment
+from train.survivors import Signals, Survivors
+from train.tail import Tail
+
+_POLL_S = 0.2
 
 
-def launch(run_dir: Path, train: TrainConfig, on_progress: Callable[[dict[str, Any]], None]) -> None:
-    """Run train/worker.py on this machine until it ends. Calls `on_progress` with each new line of metrics.jsonl.
+def launch(
+    run_dir: Path,
+    train: TrainConfig,
+    on_progress: Callable[[dict[str, Any]], None],
+    say: Callable[[str], None],
+) -> None:
+    """Run train/worker.py on this machine until it ends.
 
-    Raises BadInputError or WorkFailedError with the first real error of any rank, InterruptedRunError after Ctrl-C or
-    SIGTERM once the checkpoint is written.
+    Calls `on_progress` with each new line of metrics.jsonl and `say` with the message of each new event. Raises
+    BadInputError or WorkFailedError with the first real error of any rank; once the checkpoint is written,
+    InterruptedRunError after Ctrl-C, and RequeueError after SIGTERM or SIGUSR1 to this process or to a worker.
     """
     logs = run_dir / "logs"
     logs.mkdir(exist_ok=True)
-    for old in logs.glob("failure-*.json"):
+    for old in [*logs.glob("failure-*.json"), *logs.glob("ended-*")]:
         old.unlink()
+    tails = [
+        Tail(run_dir / "metrics.jsonl", on_progress),
+        Tail(run_dir / events.FILE, lambda event: say(event["message"]), from_end=True),
+    ]
     with (logs / "torchrun.log").open("a") as log:
         process = subprocess.Popen(
             _command(run_dir, train),
@@ -39,8 +52,8 @@ def launch(run_dir: Path, train: TrainConfig, on_progress: Callable[[dict[str, A
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches us alone; we ask the workers for a checkpoint
         )
-        stopped = _watch(process, run_dir / "metrics.jsonl", on_progress)
-    if process.returncode == 0 and not stopped:
+        stopped = _watch(process, Survivors(process.pid, logs, train.world_size), tails)
+    if process.returncode == 0 and (run_dir / "run.json").is_file():
         return
     _raise_first_error(logs, process.returncode, stopped)
 
@@ -56,53 +69,30 @@ def _command(run_dir: Path, train: TrainConfig) -> list[str]:
     ]
 
 
-def _watch(process: subprocess.Popen[bytes], metrics: Path, on_progress: Callable[[dict[str, Any]], None]) -> bool:
-    """Wait for the end, passing on progress. Returns whether the user asked to stop."""
-    stopped, position = False, 0
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        while process.poll() is None:
-            try:
-                time.sleep(0.2)
-                position = _pass_on(metrics, position, on_progress)
-                if stopped:  # again and again: a worker that is still importing does not listen yet
-                    _ask_to_stop(process)
-            except KeyboardInterrupt:
-                if stopped:  # asked twice: do not wait for the checkpoint
+def _watch(process: subprocess.Popen[bytes], survivors: Survivors, tails: list[Tail]) -> int | None:
+    """Wait for the end, passing on what is new. Returns the signal by which this process was asked to stop, if any."""
+    with Signals() as signals:
+        try:
+            while process.poll() is None:
+                time.sleep(_POLL_S)
+                for tail in tails:
+                    tail.pass_on()
+                survivors.end_when_one_is_gone()
+                if signals.first is not None:  # again and again: one that is still importing does not listen yet
+                    survivors.ask_to_stop()
+                if signals.count > 1 and signals.last == signal.SIGINT:  # asked twice: do not wait for the checkpoint
+                    survivors.kill()
                     os.killpg(process.pid, signal.SIGKILL)
-                stopped = True
-        _pass_on(metrics, position, on_progress)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    return stopped
+            for tail in tails:
+                tail.pass_on()
+        finally:
+            if process.poll() is None:
+                survivors.kill()
+                os.killpg(process.pid, signal.SIGKILL)
+        return signals.first
 
 
-def _ask_to_stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGUSR1 to each worker: a checkpoint, then an orderly end. torchrun gives each a session of its own."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for worker in psutil.Process(process.pid).children():
-            worker.send_signal(signal.SIGUSR1)
-
-
-def _pass_on(metrics: Path, position: int, on_progress: Callable[[dict[str, Any]], None]) -> int:
-    """Read whole new lines from `position`; a file that became shorter (a resume cut it) is read from its start."""
-    if not metrics.is_file():
-        return 0
-    if metrics.stat().st_size < position:
-        position = 0
-    with metrics.open("rb") as stream:
-        stream.seek(position)
-        for line in stream:
-            if not line.endswith(b"\n"):
-                break
-            position += len(line)
-            on_progress(json.loads(line))
-    return position
-
-
-def _raise_first_error(logs: Path, code: int, stopped: bool) -> None:
+def _raise_first_error(logs: Path, code: int, stopped: int | None) -> None:
     failures = sorted((json.loads(path.read_text()) for path in logs.glob("failure-*.json")), key=lambda f: f["time"])
     if failures:
         first = failures[0]
@@ -111,10 +101,13 @@ def _raise_first_error(logs: Path, code: int, stopped: bool) -> None:
             raise BadInputError(first["message"])
         log = logs / f"failure-{first['rank']}.json"
         raise WorkFailedError(f"training failed: {where}{first['message']} (traceback: {log})")
-    if stopped:
+    if stopped or code == 0:  # without run.json: a worker was asked to stop
         newest = max((logs.parent / "checkpoints").glob("step-*"), default=None)
-        where = f"a checkpoint is written at step {int(newest.name[5:]):,}" if newest else "nothing was trained yet"
-        raise InterruptedRunError(f"interrupted; {where}; run the same command again to go on")
+        where = f"a checkpoint is written at step {step_of(newest):,}" if newest else "nothing was trained yet"
+        words = f"{where}; run the same command again to go on"
+        if stopped == signal.SIGINT:
+            raise InterruptedRunError(f"interrupted; {words}")
+        raise RequeueError(f"stopped by {signal.Signals(stopped).name if stopped else 'a signal to a worker'}; {words}")
     raise WorkFailedError(
         f"training failed without a report (torchrun exit {code}): {_last_words(logs)} "
         f"(no words: a worker may have been killed, for instance for memory; logs: {logs})"

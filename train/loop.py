@@ -1,7 +1,6 @@
 """The training loop: rows in, optimizer steps out. Everything it reports goes through the meters."""
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,9 +13,13 @@ import torch.distributed as dist
 from configs.errors import WorkFailedError
 from configs.schema import TrainConfig
 from train import engine as deepspeed_engine
+from train.certificate import after_batch
 from train.data import Corpus, batch_rows, inputs_and_labels, row_order
 from train.meters import PhaseClock, Progress
+from train.saving import Saver
 from train.schedule import learning_rate_factor
+from train.skipping import poisoned
+from train.watch import StepDone, Watch
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Workplace:
     device: torch.device
     control: Any
     clock: PhaseClock
+    saver: Saver
     data_parallel_rank: int
     is_main: bool
 
@@ -42,58 +46,78 @@ def train_steps(
 ) -> bool:
     """Train from `progress` to the last step. Returns False when a stop was requested (a checkpoint is written).
 
-    Raises WorkFailedError when the loss is not finite.
+    Raises WorkFailedError when too many steps in a row had a loss or gradient that is not finite.
     """
     order = row_order(len(corpus.rows), train.seed)
+    watch = Watch(place.engine, place.saver, train, run_dir if place.is_main else None)
     interval_start, untimed_s, timed_steps = time.perf_counter(), 0.0, 0
     while progress.step < train.steps:
-        loss, tokens, stop = _step(place, train, corpus, order, progress.step, stop_requested())
-        if not math.isfinite(loss):
-            raise WorkFailedError(
-                f"the loss is {loss} at step {progress.step + 1}; lower train.optimizer.learning_rate"
-            )
-        progress.add(loss, tokens)
+        done = _step(place, train, corpus, order, progress, stop_requested())
+        progress.add(done.loss, done.tokens)
+        watch.look_at(progress, done)
+        place.saver.check()
         timed_steps += 1  # after a resume fewer than the interval has
         place.clock.settle()
         if progress.step % train.log_every_steps == 0 or progress.step == train.steps:
             seconds = (time.perf_counter() - interval_start - untimed_s) / timed_steps
             _log(place, train, progress, seconds, elapsed_s(), run_dir / "metrics.jsonl")
             interval_start, untimed_s, timed_steps = time.perf_counter(), 0.0, 0
-        if progress.step % train.checkpoint.every_steps == 0 or progress.step == train.steps or stop:
+        if progress.step % train.checkpoint.every_steps == 0 or progress.step == train.steps or done.stop:
             begin = time.perf_counter()
-            _checkpoint(place, train, progress, run_dir / "checkpoints")
+            _checkpoint(place, progress)
             untimed_s += time.perf_counter() - begin
-        if stop and progress.step < train.steps:
+        if done.stop and progress.step < train.steps:
+            place.saver.finish()
             return False
+    with place.clock.phase("checkpoint"):
+        place.saver.finish()
     return True
 
 
-def _step(
-    place: Workplace, train: TrainConfig, corpus: Corpus, order: Any, step: int, stop: bool
-) -> tuple[float, int, bool]:
-    """One optimizer step over the global batch. Returns (mean loss of all its tokens, its tokens, stop?)."""
+def _step(place: Workplace, train: TrainConfig, corpus: Corpus, order: Any, progress: Progress, stop: bool) -> StepDone:
+    """One optimizer step over the global batch; `stop`: this rank was asked to. Says what all ranks agree on."""
     with place.clock.phase("data"):
-        rows = batch_rows(order, step, train.global_batch_rows)
-        inputs, labels = (torch.from_numpy(a) for a in inputs_and_labels(corpus.rows[rows]))
+        stored = corpus.rows[batch_rows(order, progress.step, train.global_batch_rows)]
+        progress.data_order_sha256 = after_batch(progress.data_order_sha256, progress.step, stored)
+        inputs, labels = (torch.from_numpy(a) for a in inputs_and_labels(stored))
         tokens = int((labels != -100).sum())
         mine = list(_micro_batches(inputs, labels, train, place.data_parallel_rank, place.device))
-    rate = train.optimizer.learning_rate * learning_rate_factor(train.schedule, step, train.steps)
+    rate = train.optimizer.learning_rate * learning_rate_factor(train.schedule, progress.step, train.steps)
     for group in place.engine.optimizer.param_groups:
         group["lr"] = rate
     summed = torch.zeros((), device=place.device)
+    skipped = deepspeed_engine.skipped_steps(place.engine)
     for batch_inputs, batch_labels in mine:
         with place.clock.phase("forward_backward"):
             logits = place.engine(input_ids=batch_inputs).logits
             loss = deepspeed_engine.summed_loss(place.engine, logits, batch_labels)
             # DeepSpeed averages over ranks and micro-batches; this makes the average that over all tokens of the
             # global batch, however they fall on ranks, so the layout does not change the gradient.
-            place.engine.backward(loss * (train.data_parallel_size * train.gradient_accumulation_steps / tokens))
+            factor = train.data_parallel_size * train.gradient_accumulation_steps / tokens
+            place.engine.backward(poisoned(loss, factor))
             summed += loss.detach()
         with place.clock.phase("optimizer"):
             place.engine.step()
-    shared = torch.tensor([float(summed) / train.tensor_parallel_size, float(stop)], dtype=torch.float64)
+    skipped = deepspeed_engine.skipped_steps(place.engine) - skipped
+    data = int(progress.data_order_sha256[:10], 16)  # 40 bits: their sum over ranks is exact
+    return _agree(place, train, float(summed), tokens, stop, skipped, data)
+
+
+def _agree(
+    place: Workplace, train: TrainConfig, summed: float, tokens: int, stop: bool, skipped: int, data: int
+) -> StepDone:
+    """What all ranks together did. Raises WorkFailedError where they did not do the same."""
+    place.clock.at("agreement")
+    shared = torch.tensor([summed / train.tensor_parallel_size, stop, skipped, data], dtype=torch.float64)
     dist.all_reduce(shared, group=place.control)
-    return float(shared[0]) / tokens, tokens, bool(shared[1] > 0)
+    if shared[3] != data * train.world_size:
+        raise WorkFailedError(f"the ranks read different data: their corpora differ; {place.saver.newest()}")
+    if shared[2] not in (0, train.world_size):
+        raise WorkFailedError(
+            f"{int(shared[2])} of {train.world_size} ranks skipped a step and the others did not: their weights are no "
+            f"longer of one model; {place.saver.newest()}"
+        )
+    return StepDone(float(shared[0]) / tokens, tokens, bool(shared[1] > 0), bool(shared[2] > 0))
 
 
 def _micro_batches(
@@ -129,18 +153,7 @@ def _log(place: Workplace, train: TrainConfig, progress: Progress, step_s: float
         raise WorkFailedError(f"cannot write {path}: {error.strerror}; the last checkpoint is whole") from None
 
 
-def _checkpoint(place: Workplace, train: TrainConfig, progress: Progress, directory: Path) -> None:
+def _checkpoint(place: Workplace, progress: Progress) -> None:
     with place.clock.phase("checkpoint"):
         progress.phase_s = dict(place.clock.seconds)
-        tag = f"step-{progress.step:08d}"
-        try:
-            deepspeed_engine.save(place.engine, directory, tag, progress.state())
-        except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
-            raise WorkFailedError(
-                f"cannot write checkpoint {directory / tag}: {error}; the one before it is whole"
-            ) from error
-        if place.is_main:
-            import shutil
-
-            for old in sorted(directory.glob("step-*"))[: -train.checkpoint.keep_last]:
-                shutil.rmtree(old)
+        place.saver.begin(place.engine, progress.step, progress.state())

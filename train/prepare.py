@@ -14,17 +14,15 @@ from typing import Any
 
 from configs.errors import BadInputError
 from configs.files import read_record, sha256_of_json, write_record, write_text
-from configs.loader import first_difference, load_config, write_config
+from configs.loader import load_config, write_config
 from configs.schema import RunConfig
 from train.data import MARK as DATA_MARK
 from train.data import prepare as prepare_corpus
 from train.families import Family, family_of
+from train.layouts import check_change, recipe
 from train.record import Identity, Manifest, ReferenceFacts
 from train.reference import Reference, compare_configs, load_reference
 
-# What the trained weights depend on, beside the reference, which is compared by sha256 and not by path. The other
-# sections may change between stages of one run.
-TRAINING_SECTIONS = ("architecture", "data", "train")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -101,8 +99,7 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
 
 
 def _training_sha256(config: RunConfig) -> str:
-    tree = config.model_dump(mode="json")
-    return sha256_of_json({section: tree[section] for section in TRAINING_SECTIONS})
+    return sha256_of_json(recipe(config))
 
 
 def _pinned(facts: ReferenceFacts | None) -> dict[str, str] | None:
@@ -112,12 +109,7 @@ def _pinned(facts: ReferenceFacts | None) -> dict[str, str] | None:
 def _check_directory(config: RunConfig, run_dir: Path) -> None:
     stored = run_dir / "config.yaml"
     if stored.is_file():
-        difference = first_difference(load_config(stored), config, TRAINING_SECTIONS)
-        if difference:
-            raise BadInputError(
-                f"--run-dir {run_dir}: holds a run of another config ({difference}); "
-                "name another directory or delete it"
-            )
+        check_change(load_config(stored), config, run_dir)
         return
     # Without a config: empty, or what a preparation that was cut short leaves.
     known = {".lock", "data", "model.json", "reference.path", "manifest.json", "logs"}

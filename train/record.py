@@ -138,3 +138,7 @@ class RunRecord(Record):
     peak_memory_bytes: int | None = Field(description="of the fullest device; on a CPU the largest resident set")
     restarts: int
     lost_steps: int = Field(description="steps done again after restarts")
+    skipped_steps: int = Field(0, description="steps that changed no weight: a loss or gradient was not finite")
+    data_order_sha256: str | None = Field(
+        None, description="the data-order certificate: of every token id consumed, in order (train/certificate.py)"
+    )

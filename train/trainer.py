@@ -1,6 +1,7 @@
 """What one process of a training run does: set up, train, export, measure, record."""
 
 import json
+import math
 import os
 import resource
 import signal
@@ -23,6 +24,7 @@ from configs.files import write_record
 from configs.loader import load_config
 from configs.schema import RunConfig
 from train import engine as deepspeed_engine
+from train import events, resuming
 from train.attempts import Attempts
 from train.data import Corpus, open_corpus
 from train.export import export, logit_difference
@@ -35,6 +37,8 @@ from train.peak import find_peak
 from train.prepare import code_version
 from train.record import HeldOutLoss, Peak, Precision, RunRecord, StepTime
 from train.reference import reference_directory
+from train.saving import Saver
+from train.watchdog import Watchdog
 
 STARTED = psutil.Process().create_time()  # so that imports count as start-up
 WARM_UP_INTERVALS = 1  # logged intervals left out of the median step time
@@ -58,14 +62,18 @@ def main(run_dir: Path) -> None:
     config = load_config(run_dir / "config.yaml")
     device, precision = _device_and_precision(config)
     torch.set_num_threads(config.train.threads_per_process)
-    deepspeed_engine.initialise(device)
-    place, progress, attempts = _set_up(config, run_dir, device, precision)
-    peak = find_peak(device, precision, config.train.threads_per_process)
+    deepspeed_engine.initialise(device, config.train.collective_timeout_s)
     corpus = open_corpus(run_dir / "data")
+    place, progress, attempts = _set_up(config, run_dir, device, precision, corpus)
+    peak = find_peak(device, precision, config.train.threads_per_process)
     place.clock.seconds["start_up"] += time.time() - STARTED
 
-    finished = train_steps(place, config.train, corpus, progress, run_dir, attempts.elapsed_s, lambda: stop.is_set)
+    timeout_s = config.train.collective_timeout_s
+    with Watchdog(run_dir, dist.get_rank(), dist.get_world_size(), place.clock, progress, timeout_s):
+        finished = train_steps(place, config.train, corpus, progress, run_dir, attempts.elapsed_s, lambda: stop.is_set)
     if not finished:
+        if place.is_main:
+            events.note(run_dir, progress.step, "stop_requested", f"asked to stop: step {progress.step:,} is saved")
         return
     with place.clock.phase("evaluation"):
         held_out, logit_gap = _finish(place, config, corpus, run_dir, precision)
@@ -97,26 +105,30 @@ def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
 
 
 def _set_up(
-    config: RunConfig, run_dir: Path, device: torch.device, precision: Precision
+    config: RunConfig, run_dir: Path, device: torch.device, precision: Precision, corpus: Corpus
 ) -> tuple[Workplace, Progress, Attempts]:
-    train = config.train
+    train, control = config.train, dist.new_group(backend="gloo")
+    layout = resuming.layout_of(train, precision)
+    found = resuming.find(run_dir, layout, control)
     architecture = json.loads((run_dir / "model.json").read_text(encoding="utf-8"))
     family = family_of(architecture, "model.json")
     model = build(full_config(architecture), train.seed, device, train.initialisation)
-    engine = deepspeed_engine.start(model, family, train, precision)
+    universal = found is not None and found.needs_conversion
+    engine = deepspeed_engine.start(model, family, train, precision, universal=universal)
     place = Workplace(
         engine=engine,
         device=device,
-        control=dist.new_group(backend="gloo"),
+        control=control,
         clock=PhaseClock(device),
+        saver=Saver(run_dir, layout, train.checkpoint, control, train.collective_timeout_s),
         # DeepSpeed puts the ranks of one tensor-parallel group next to each other.
         data_parallel_rank=dist.get_rank() // train.tensor_parallel_size,
         is_main=dist.get_rank() == 0,
     )
     progress = Progress()
-    newest = max((run_dir / "checkpoints").glob("step-*"), default=None)
-    if newest is not None:
-        progress = Progress(**deepspeed_engine.load(engine, newest.parent, newest.name))
+    if found is not None:
+        progress = resuming.load(found, engine, run_dir, layout, control)
+        resuming.check_data_order(progress, corpus, train)
         place.clock.seconds.update(progress.phase_s)
     attempts = Attempts.begin(run_dir, progress.step, STARTED, _provenance(), write=place.is_main)
     dist.barrier()
@@ -172,7 +184,8 @@ def _record(
         steps=progress.step,
         tokens=progress.step * batch_tokens,
         predicted_tokens=progress.predicted_tokens,
-        loss=progress.last_logged_loss,
+        data_order_sha256=progress.data_order_sha256,
+        loss=progress.last_logged_loss if progress.last_logged_loss is not None else math.nan,
         held_out_loss=held_out,
         export_logit_difference=logit_gap,
         architecture=architecture,
@@ -197,6 +210,7 @@ def _record(
         peak_memory_bytes=memory_bytes,
         restarts=attempts.restarts,
         lost_steps=attempts.lost_steps,
+        skipped_steps=progress.skipped_steps,
     )
 
 

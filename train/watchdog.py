@@ -1,0 +1,94 @@
+"""A rank that makes no progress ends the run, and says who waits, where, and who does not answer.
+
+A thread of each process looks at its own training thread. When that has not moved for `train.collective_timeout_s`, it
+leaves a note of where it is (`logs/stuck-RANK.json`), waits a little for the others' notes, and reports them together.
+A process that is stopped, or whose machine is gone, leaves no note: that is how it is known.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from configs.errors import WorkFailedError
+from train.failures import leave_failure
+from train.meters import PhaseClock, Progress
+
+OTHERS_S = 3.0  # how much later than the first the others may notice
+
+
+class Watchdog:
+    """While entered, watches the thread that made it."""
+
+    def __init__(
+        self, run_dir: Path, rank: int, world_size: int, clock: PhaseClock, progress: Progress, timeout_s: float
+    ) -> None:
+        self._logs, self._run_dir = run_dir / "logs", run_dir
+        self._rank, self._world_size, self._timeout_s = rank, world_size, timeout_s
+        self._clock, self._progress = clock, progress
+        self._watched = threading.get_ident()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def __enter__(self) -> Self:
+        (self._logs / f"stuck-{self._rank}.json").unlink(missing_ok=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._done.set()
+
+    def _watch(self) -> None:
+        last, since = (-1, -1), time.monotonic()
+        while not self._done.wait(min(1.0, self._timeout_s / 10)):
+            now = (self._progress.step, self._clock.beats)
+            if now != last:
+                last, since = now, time.monotonic()
+            elif time.monotonic() - since > self._timeout_s:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """Leave a note, read the others', report, end this process: the training thread may never come back."""
+        place = where(sys._current_frames().get(self._watched))
+        note = {"rank": self._rank, "step": self._progress.step + 1, "phase": self._clock.current, **place}
+        path = self._logs / f"stuck-{self._rank}.json"
+        path.with_suffix(".new").write_text(json.dumps(note), encoding="utf-8")
+        path.with_suffix(".new").rename(path)
+        self._done.wait(OTHERS_S)
+        notes = [json.loads(found.read_text(encoding="utf-8")) for found in self._logs.glob("stuck-*.json")]
+        leave_failure(self._run_dir, WorkFailedError(words(notes, self._world_size, self._timeout_s)))
+        os._exit(1)
+
+
+def where(frame: FrameType | None) -> dict[str, Any]:
+    """In which collective a thread waits, or, where it does not, which line it is at."""
+    innermost = frame
+    while frame is not None:
+        if f"{os.sep}distributed{os.sep}" in frame.f_code.co_filename and not frame.f_code.co_name.startswith(
+            ("_", "wrapper")
+        ):
+            return {"collective": frame.f_code.co_name, "line": None}
+        frame = frame.f_back
+    if innermost is None:
+        return {"collective": None, "line": None}
+    code = innermost.f_code
+    return {"collective": None, "line": f"{code.co_name} ({Path(code.co_filename).name}:{innermost.f_lineno})"}
+
+
+def words(notes: list[dict[str, Any]], world_size: int, timeout_s: float) -> str:
+    """All ranks' notes in one line; a rank without one does not answer."""
+    step = min(note["step"] for note in notes)
+    parts = []
+    for note in sorted(notes, key=lambda n: n["rank"]):
+        doing = f"waits in {note['collective']}" if note["collective"] else f"is at {note['line']}"
+        parts.append(f"rank {note['rank']} {doing} (step {note['step']:,}, {note['phase']})")
+    missing = sorted(set(range(world_size)) - {note["rank"] for note in notes})
+    parts += [f"rank {rank} does not answer: stopped, or its machine is gone" for rank in missing]
+    return (
+        f"no progress at step {step:,} for train.collective_timeout_s ({timeout_s:g} s): {'; '.join(parts)}; "
+        "the last checkpoint is whole"
+    )
