@@ -61,7 +61,7 @@ def workplace(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_pythonpath_does_not_bring_the_users_rooms_in(workplace: Path) -> None:
     done = subprocess.run(
-        [REPLIBENCH, "estimate", "gpt3-175b"],
+        [REPLIBENCH, "estimate", "--model", "gpt3-175b"],
         cwd=workplace,
         env={**os.environ, "PYTHONPATH": "."},
         capture_output=True,
@@ -72,7 +72,8 @@ def test_pythonpath_does_not_bring_the_users_rooms_in(workplace: Path) -> None:
 
 
 def _start(workplace: Path, *arguments: str, limit_bytes: int | None = None) -> "subprocess.Popen[str]":
-    def limit() -> None:
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell starts what runs in its background deaf to it
         if limit_bytes:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
 
@@ -82,7 +83,7 @@ def _start(workplace: Path, *arguments: str, limit_bytes: int | None = None) -> 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=limit if limit_bytes else None,  # noqa: PLW1509 (no threads here)
+        preexec_fn=prepare,  # noqa: PLW1509 (no threads here)
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )
 
@@ -125,7 +126,7 @@ def test_run_goes_from_random_weights_to_a_report(undisturbed: tuple[int, str, P
     code, out, run_dir = undisturbed
     verdict = json.loads(out)  # stdout is the record and nothing else
     assert verdict == json.loads((run_dir / "verdict.json").read_text())
-    assert verdict["literal"]["status"] == {0: "pass", 1: "fail"}[code]
+    assert verdict["literal"]["verdict"] == {0: "pass", 1: "fail"}[code]
     assert len(verdict["benchmarks"]) == 7
     assert all(b["method"].startswith("paired") for b in verdict["benchmarks"])
     files = ("config.yaml", "manifest.json", "metrics.jsonl", "run.json", "forecast.json", "report.html", "report.md")
@@ -178,8 +179,8 @@ def test_a_removed_layer_is_invalid_and_nothing_is_trained(workplace: Path) -> N
     assert code == 2, err
     assert "num_hidden_layers" in out
     verdict = json.loads((workplace / "layer" / "verdict.json").read_text())
-    assert verdict["literal"]["status"] == "invalid"
-    assert verdict["evidence"]["status"] == "invalid"
+    assert verdict["literal"]["verdict"] == "invalid"
+    assert verdict["evidence"]["verdict"] == "invalid"
     assert not (workplace / "layer" / "run.json").exists()
     assert (workplace / "layer" / "report.html").is_file()
 
