@@ -25,7 +25,7 @@ def _export_and_damage(run_dir: Path) -> tuple[float, str]:
     config, device = load_config(run_dir / "config.yaml"), torch.device("cpu")
     hf_config = full_config(dict(config.architecture))
     family = FAMILIES[config.architecture["model_type"]]
-    deepspeed_engine.initialise(device)
+    deepspeed_engine.initialise(device, timeout_s=60)
     engine = deepspeed_engine.start(build(hf_config, 5, device), family, config.train, "fp32")
     corpus = open_corpus(run_dir / "data")
     export(engine, family, hf_config, config, run_dir / "data", run_dir / "replica")

@@ -18,7 +18,7 @@ def _gradients(family: str, tensor_parallel: int, vocab_parallel: bool) -> dict[
     from train import engine as deepspeed_engine
 
     device = torch.device("cpu")
-    deepspeed_engine.initialise(device)
+    deepspeed_engine.initialise(device, timeout_s=60)
     train = TrainConfig(
         tensor_parallel_size=tensor_parallel, zero_stage=0, vocab_parallel_head=vocab_parallel, micro_batch_size=2
     )
