@@ -39,7 +39,7 @@ class Assumption(Record):
     unit: str
     distribution: Kind | Literal["given"]
     parameters: dict[str, float] = Field(
-        description="low, high, minimum or value as written; mu and sigma of the log or logit; of given draws, quantiles"
+        description="low, high, minimum or value as written; mu and sigma of the log or logit; of draws, quantiles"
     )
     source: str
 
@@ -105,8 +105,8 @@ def cost(
     """The cost of a training run of so many accelerator-hours at the prices of `date`.
 
     `accelerator_hours` is of the final run, lost work included: draws (shape: samples), a number, or a distribution.
-    `days` is how long the final run takes, draws that belong to the hours' or a number; the staff are paid for it on top
-    of `staff.months`. What is multiplied: hours × `experiments_multiplier` × price of an hour; people × months / 12 ×
+    `days` is how long the final run takes, draws that belong to the hours' or a number; they are paid for on top of
+    `staff.months`. What is multiplied: hours × `experiments_multiplier` × price of an hour; people × months / 12 ×
     salary × overhead. Inputs are independent but for `correlations`, in which hours are called `accelerator_hours`.
     The same arguments give the same numbers. Raises BadInputError for draws that are not positive numbers or not
     `samples` of them, an accelerator without a price at that date, and correlations that cannot be.

@@ -43,8 +43,8 @@ def price_at(accelerator: str, date: dt.date, what: What, window_days: int) -> P
 
     Each seller and contract counts once, with the geometric mean of its listings; the price is log-normal with the mean
     and standard deviation of their logs. Fewer than three prices have no spread of their own and get that of all
-    accelerators. Where there is no listing in the window, those within it of the nearest one are taken, and `years` says
-    how far they are to be carried. Raises BadInputError for an accelerator that is unknown, that has no listed price at
+    accelerators. Where there is no listing in the window, those around the nearest one are taken, and `years` says how
+    far they are to be carried. Raises BadInputError for an accelerator that is unknown, that has no listed price at
     all, or that there was not yet.
     """
     presets.accelerator(accelerator)
