@@ -85,6 +85,6 @@ ANSWERS: Mapping[str, Callable[[Tables], Answer]] = {
     "price_performance": study_arrival.price_performance,
     "epochs": study_compute.epochs,
     "trillion_dollar_run": study_arrival.trillion_dollar_run,
-    "criterion": _needs("a criterion, not a figure: `replibench compare` applies it"),
+    "criterion": _needs("a criterion, not a figure: the command compare applies it"),
     "publicity": _needs("needs Google Trends and Twitter as they were"),
 }

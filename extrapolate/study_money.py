@@ -78,12 +78,10 @@ def compute_usd(_: Tables) -> Answer:
         "H100 in March 2025": ("h100-sxm-80gb", dt.date(2025, 3, 15)),
     }
     found = {
-        name: cost(_hours(peaks[machine]), machine, date, beliefs, samples=SAMPLES).cost_usd.compute
+        name: cost(_hours(peaks[machine]), machine, date, beliefs).cost_usd.compute
         for name, (machine, date) in cases.items()
     }
-    found["OPT's own hours"] = cost(
-        OPT_HOURS, *cases["A100 in January 2022"], beliefs, samples=SAMPLES
-    ).cost_usd.compute
+    found["OPT's own hours"] = cost(OPT_HOURS, *A100_2022, beliefs).cost_usd.compute
     told = [
         f"{name} ${q.p5 / 1e6:.1f} to {q.p95 / 1e6:.1f}M (median {q.median / 1e6:.1f})" for name, q in found.items()
     ]
@@ -102,18 +100,18 @@ def forward_share(_: Tables) -> Answer:
     beliefs = _study_staff(cost_assumptions())
     hours, machine = _hours(125e12), ("v100-sxm-32gb", GPT3_PUBLISHED)
     found = {
-        "with experiments (×1.2 to 4)": cost(hours, *machine, beliefs, samples=SAMPLES),
-        "at half the salary": cost(hours, *machine, _half_the_salary(beliefs), samples=SAMPLES),
-        "final run alone": cost(hours, *machine, _final_run_only(beliefs), samples=SAMPLES),
-        "OPT's final run": cost(OPT_HOURS, *A100_2022, _final_run_only(beliefs), samples=SAMPLES),
+        "with experiments (×1.2 to 4)": cost(hours, *machine, beliefs),
+        "at half the salary": cost(hours, *machine, _half_the_salary(beliefs)),
+        "final run alone": cost(hours, *machine, _final_run_only(beliefs)),
+        "OPT's final run": cost(OPT_HOURS, *A100_2022, _final_run_only(beliefs)),
     }
     share = {name: forecast.compute_share for name, forecast in found.items()}
     whole, half = share["with experiments (×1.2 to 4)"], share["at half the salary"]
     return Answer(
         "; ".join(f"{name}: {_percent(each)}" for name, each in share.items()),
         said(agrees(100 * whole.mean, "87")),
-        f"the salary decides, and is an assumption of ours: half of it gives a mean of {100 * half.mean:.0f} %. Without "
-        "experiments the share is smaller still, and OPT's never comes near",
+        f"the salary decides, and is an assumption of ours: half of it gives a mean of {100 * half.mean:.0f} %. "
+        "Without experiments the share is smaller still, and OPT's never comes near",
         {f"{name}, {part}": getattr(each, part) for name, each in share.items() for part in ("p5", "mean", "p95")},
     )
 
