@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from configs import presets
 from configs.costs import CostAssumptions, cost_assumptions
 from configs.distributions import Distribution
 from extrapolate.claims import GPT3_FLOP, GPT3_PUBLISHED, Answer, Tables, agrees, said
@@ -71,15 +72,13 @@ def share_against_ratio(_: Tables) -> Answer:
 def compute_usd(_: Tables) -> Answer:
     """GPT-3's final run on three machines, and OPT's own hours, at listed prices."""
     beliefs = _final_run_only(cost_assumptions())
-    peaks = {"v100-sxm-32gb": 125e12, "a100-sxm-80gb": 312e12, "h100-sxm-80gb": 989.4e12}
     cases = {
         "V100 in May 2020": ("v100-sxm-32gb", GPT3_PUBLISHED),
         "A100 in January 2022": A100_2022,
         "H100 in March 2025": ("h100-sxm-80gb", dt.date(2025, 3, 15)),
     }
     found = {
-        name: cost(_hours(peaks[machine]), machine, date, beliefs).cost_usd.compute
-        for name, (machine, date) in cases.items()
+        name: cost(_hours(machine), machine, date, beliefs).cost_usd.compute for name, (machine, date) in cases.items()
     }
     found["OPT's own hours"] = cost(OPT_HOURS, *A100_2022, beliefs).cost_usd.compute
     told = [
@@ -98,7 +97,8 @@ def compute_usd(_: Tables) -> Answer:
 def forward_share(_: Tables) -> Answer:
     """Share of compute from hours, prices and salaries: with experiments, of the final run alone, and of OPT's."""
     beliefs = _study_staff(cost_assumptions())
-    hours, machine = _hours(125e12), ("v100-sxm-32gb", GPT3_PUBLISHED)
+    machine = ("v100-sxm-32gb", GPT3_PUBLISHED)
+    hours = _hours(machine[0])
     found = {
         "with experiments (×1.2 to 4)": cost(hours, *machine, beliefs),
         "at half the salary": cost(hours, *machine, _half_the_salary(beliefs)),
@@ -163,9 +163,10 @@ def _of_ratio(share: Distribution) -> Distribution:
     return Distribution(distribution="lognormal", low=low / (1 - low), high=high / (1 - high))
 
 
-def _hours(peak_flop_per_s: float) -> Distribution:
+def _hours(accelerator: str) -> Distribution:
     """Accelerator-hours of GPT-3's FLOPs at the effective MFU of published runs."""
-    low, high = (GPT3_FLOP / (peak_flop_per_s * (mfu or 1) * 3600) for mfu in (EFFECTIVE_MFU.high, EFFECTIVE_MFU.low))
+    peak = presets.accelerator(accelerator).peak_flop_per_s.fp16 or 0.0
+    low, high = (GPT3_FLOP / (peak * (mfu or 1) * 3600) for mfu in (EFFECTIVE_MFU.high, EFFECTIVE_MFU.low))
     return Distribution(distribution="lognormal", low=low, high=high, source="GPT-3's FLOPs at 16 to 58 % of peak")
 
 

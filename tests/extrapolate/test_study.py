@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from configs import presets
 from configs.errors import BadInputError
 from configs.prices import FACTS
-from extrapolate.claims import Tables, agrees, claims, read_tables
+from extrapolate.claims import GPT3_FLOP, Tables, agrees, claims, read_tables
 from extrapolate.study import ANSWERS, ClaimResult, Study, study
 from scripts import document_study
 from scripts.cli import app
@@ -134,6 +135,12 @@ def test_the_agreement_is_the_one_computed_apart_or_named(done: Study, key: str)
         assert ours == OTHERWISE[key]
     else:
         assert ours == apart
+
+
+def test_gpt3_is_the_presets() -> None:
+    published = presets.architecture_preset("gpt3-175b").published
+    assert published is not None
+    assert published.training_flop == GPT3_FLOP
 
 
 def test_contradictions_are_shown(done: Study) -> None:
