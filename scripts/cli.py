@@ -359,6 +359,62 @@ def forecast_command(
         _print_json(result) if fmt is Format.json else Screen().show(forecast_table(result))
 
 
+@extrapolate_app.command("study")
+def study_command(
+    models: Annotated[Path | None, typer.Option("--models", help="Epoch AI's table of models, a CSV")] = None,
+    gpus: Annotated[Path | None, typer.Option("--gpus", help="Epoch AI's table of GPUs, a CSV")] = None,
+    fmt: OutputFormat = Format.text,
+) -> None:
+    """Compute again what the study of diffusion claims: each claim, ours, whether they agree, and why not.
+
+    Example: replibench extrapolate study
+    """
+    with reporting_errors():
+        from report.study_tables import study_paragraphs
+        from scripts.study import study_from_flags
+
+        result = study_from_flags(models, gpus)
+        _print_json(result) if fmt is Format.json else _draw(*study_paragraphs(result))
+
+
+@extrapolate_app.command("arrival")
+def arrival_command(
+    table: Annotated[
+        Path | None, typer.Option("--table", help="CSV of model, date, flop, domain [default: ours]")
+    ] = None,
+    trends: Annotated[
+        list[str] | None, typer.Option("--trend", metavar="DOMAIN[:SINCE]", help="rows of a line, such as all:2015-09")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", help="last date of a line [default: before the target]")
+    ] = None,
+    target: Annotated[str | None, typer.Option("--target", help="an architecture preset [default: gpt3-175b]")] = None,
+    target_flop: Annotated[float | None, typer.Option("--target-flop", help="training FLOP, instead")] = None,
+    published: Annotated[str | None, typer.Option("--published", help="of the target [default: GPT-3's]")] = None,
+    estimates: Annotated[str | None, typer.Option("--estimates", help="months, by comma, instead of trends")] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="by comma, their sum 1 [default: equal]")] = None,
+    spread: Annotated[
+        float | None, typer.Option("--spread", help="half width of each estimate's 90 %, months [default: the line's]")
+    ] = None,
+    correlation: Annotated[float, typer.Option("--correlation", help="of the estimates' errors")] = 0.0,
+    fmt: OutputFormat = Format.text,
+) -> None:
+    """How early a model came: several estimates of when it was due, from trends or given, weighted and combined.
+
+    Without options: GPT-3, by the estimates of the study of diffusion.
+
+    Example: replibench extrapolate arrival --trend Language --target opt-175b --published 2022-05-02
+    """
+    with reporting_errors():
+        from report.study_tables import arrival_tables
+        from scripts.study import arrival_from_flags
+
+        result = arrival_from_flags(
+            table, trends or (), until, target, target_flop, published, estimates, weights, spread, correlation
+        )
+        _print_json(result) if fmt is Format.json else _draw(*arrival_tables(result))
+
+
 @app.command()
 def report(run_dir: Annotated[Path, typer.Argument(help="a run directory, such as runs/smoke")]) -> None:
     """Write report.html and report.md from the records of a run directory.
@@ -452,6 +508,13 @@ def _show_verdict(verdict: Any, fmt: CompareFormat) -> None:
 def _needs_reference(settings: Any) -> None:
     if settings.reference is None:
         raise BadInputError(f"{settings.name}: `run` needs a `reference` to compare with; `replibench train` does not")
+
+
+def _draw(*blocks: Any) -> None:
+    from report.drawing import draw
+    from scripts.console import Screen
+
+    Screen().show(draw(*blocks))
 
 
 def _print_json(record: Any) -> None:
