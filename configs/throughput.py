@@ -55,14 +55,14 @@ class _Row(BaseModel):
 
 
 class MeasuredStep(NamedTuple):
-    """A published run's step. `ledger` is of one step; `step_s` follows from what was published, `count` accelerators."""
+    """A published run's step: `ledger` is of one, and `step_s` follows from what was published."""
 
     name: str
     role: Role
     team: str
     architecture: Architecture
     accelerator: Accelerator
-    count: int
+    accelerators: int
     layout: Layout
     sequences: int
     sequence_length: int
@@ -77,7 +77,7 @@ class MeasuredStep(NamedTuple):
     @property
     def hardware_flop_per_s(self) -> float:
         """Of one accelerator, recompute included."""
-        return self.ledger.hardware_flop / self.step_s / self.count
+        return self.ledger.hardware_flop / self.step_s / self.accelerators
 
 
 @functools.cache
@@ -140,7 +140,7 @@ def _assembled(row: _Row, original: published.Run | None, layout: Layout) -> Mea
         team=row.team,
         architecture=shape,
         accelerator=machine,
-        count=count,
+        accelerators=count,
         layout=layout,
         sequences=row.sequences,
         sequence_length=length,

@@ -10,15 +10,12 @@ import numpy as np
 from configs.throughput import MeasuredStep, measured_steps
 from extrapolate.step_time import Efficiency, columns, machine_of, step_parts
 
-# The 95th percentile of Student's t by degrees of freedom, 1 to 10.
-T95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812)
-
 
 def predicted_step_s(step: MeasuredStep, efficiency: Efficiency) -> float:
     """Seconds that the model gives the step."""
     where = machine_of(
         step.accelerator,
-        step.count,
+        step.accelerators,
         step.layout.precision,
         step.accelerators_per_node,
         step.node_bandwidth_bytes_per_s,
@@ -41,3 +38,95 @@ def fit(steps: Sequence[MeasuredStep]) -> Efficiency:
     design = np.column_stack([matmul, traffic]) / measured[:, None]
     (inverse, passes), *_ = np.linalg.lstsq(design, 1 - none / measured, rcond=None)
     return Efficiency(matmul=float(1 / inverse), activation_traffic=float(passes))
+
+
+class Checked(NamedTuple):
+    """A measured step beside its prediction. `log_ratio` is the log of predicted over measured FLOP/s."""
+
+    step: MeasuredStep
+    predicted_step_s: float
+
+    @property
+    def log_ratio(self) -> float:
+        """Above 0: predicted faster than it was."""
+        return math.log(self.step.step_s / self.predicted_step_s)
+
+    @property
+    def predicted_hardware_flop_per_s(self) -> float:
+        """Of one accelerator, recompute included."""
+        return self.step.ledger.hardware_flop / self.predicted_step_s / self.step.accelerators
+
+    @property
+    def error_percent(self) -> float:
+        """Of the predicted FLOP/s, relative to what was measured."""
+        return 100 * math.expm1(self.log_ratio)
+
+
+class Calibration(NamedTuple):
+    """The fit, and its errors on what it has not seen.
+
+    `left_out`: each step of the calibration, predicted by a fit of the others. `held_out`, `beyond`, `pairs`: the rows
+    of those roles. `practice`: the mean log ratio of each other team's held-out runs, and `kinds` of each pair how much
+    more is predicted too fast on the other kind of accelerator.
+    """
+
+    efficiency: Efficiency
+    left_out: tuple[Checked, ...]
+    held_out: tuple[Checked, ...]
+    beyond: tuple[Checked, ...]
+    pairs: tuple[Checked, ...]
+    practice: dict[str, float]
+    kinds: dict[str, float]
+
+    @property
+    def accelerator_family(self) -> str:
+        """What the calibrating accelerator's name begins with."""
+        return self.left_out[0].step.accelerator.name.partition("-")[0]
+
+    @property
+    def left_out_rms(self) -> float:
+        """Root mean square of the log ratios of the steps left out."""
+        return _rms([row.log_ratio for row in self.left_out])
+
+
+@functools.cache
+def calibration() -> Calibration:
+    """Fit to the rows of configs/throughput.yaml whose role is calibration, and check on all the others."""
+    steps = measured_steps()
+    fitted = [step for step in steps if step.role == "calibration"]
+    efficiency = fit(fitted)
+
+    def checked(role: str) -> tuple[Checked, ...]:
+        return tuple(Checked(step, predicted_step_s(step, efficiency)) for step in steps if step.role == role)
+
+    left_out = (Checked(one, predicted_step_s(one, fit([o for o in fitted if o is not one]))) for one in fitted)
+    held_out, pairs = checked("held_out"), checked("pair")
+    return Calibration(
+        efficiency=efficiency,
+        left_out=tuple(left_out),
+        held_out=held_out,
+        beyond=checked("beyond"),
+        pairs=pairs,
+        practice=_by_team([row for row in held_out if row.step.team != fitted[0].team]),
+        kinds=_by_pair(pairs, fitted[0].accelerator.name),
+    )
+
+
+def _by_team(rows: Sequence[Checked]) -> dict[str, float]:
+    teams = dict.fromkeys(row.step.team for row in rows)
+    return {team: float(np.mean([row.log_ratio for row in rows if row.step.team == team])) for team in teams}
+
+
+def _by_pair(rows: Sequence[Checked], accelerator: str) -> dict[str, float]:
+    """Log ratio on the other kind over that on the calibration's."""
+    found = {}
+    for name in dict.fromkeys(str(row.step.pair) for row in rows):
+        both = [row for row in rows if row.step.pair == name]
+        (here,) = (row.log_ratio for row in both if row.step.accelerator.name == accelerator)
+        (there,) = (row.log_ratio for row in both if row.step.accelerator.name != accelerator)
+        found[name] = there - here
+    return found
+
+
+def _rms(values: Sequence[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))

@@ -91,7 +91,11 @@ class Layouts(NamedTuple):
 
 
 class StepParts(NamedTuple):
-    """Seconds of a step by part, on the fullest stage; they add up to the step. One element a layout."""
+    """Seconds of a step by part, on the fullest stage. One element a layout.
+
+    All but `hidden` add up to the step: that is communication of ZeRO-2 and 3 which is taken to run beside the
+    computation. How much of it does differs between softwares: with none, the step would be so much longer.
+    """
 
     matmul: Floats
     elementwise: Floats
@@ -100,11 +104,12 @@ class StepParts(NamedTuple):
     pipeline_sends: Floats
     data_parallel: Floats
     optimizer: Floats
+    hidden: Floats
 
     @property
     def total(self) -> Floats:
         """The step."""
-        return np.sum(self, axis=0)
+        return np.asarray(sum(self[:-1]), dtype=np.float64)
 
 
 def machine(cluster: Cluster, count: int | None = None) -> Machine:
@@ -188,8 +193,10 @@ def step_parts(
     at_peak = efficiency.matmul * where.peak_flop_per_s * c.tensor
     matmul, head = flop * tokens / at_peak, head_flop * tokens / at_peak
     elementwise = (
-        efficiency.activation_traffic * _activation_passes(architecture, where, c, sequence_length)
-    ) * c.micro_batch / where.memory_bytes_per_s
+        (efficiency.activation_traffic * _activation_passes(architecture, where, c, sequence_length))
+        * c.micro_batch
+        / where.memory_bytes_per_s
+    )
     sums = _tensor_parallel_s(architecture, where, c, tokens)
     layer = matmul + elementwise + sums
 
@@ -241,10 +248,10 @@ def _activation_passes(architecture: Architecture, where: Machine, c: Layouts, s
 
 
 def _tensor_parallel_s(architecture: Architecture, where: Machine, c: Layouts, tokens: Ints) -> Floats:
-    """Of a layer: a sum over the group after attention and after the MLP, in each direction, and in a forward run again.
+    """Of a layer: a sum over the group after attention and after the MLP, forward, backward, and in a forward again.
 
-    A ring moves 2(t − 1)/t of the tensor (Shoeybi et al. 2019, section 3); sequence parallelism gathers and scatters the
-    same (Korthikanti et al. 2022, section 4.2.2). A parallel residual needs one sum for both.
+    A ring moves 2(t − 1)/t of the tensor (Shoeybi et al. 2019, section 3); sequence parallelism gathers and scatters
+    as much (Korthikanti et al. 2022, section 4.2.2). A parallel residual needs one sum for both.
     """
     sums_per_pass = 1 if architecture.parallel_residual else 2
     passes = np.array([3 if kind == "full" else 2 for kind in RECOMPUTES])[c.recompute]
@@ -282,11 +289,12 @@ def _state_parts(
     rate = np.where(c.data <= together, where.link_bytes_per_s, outside) * LINK_EFFICIENCY
     once = copies * (c.data - 1) / c.data / rate
 
-    each_micro_batch = np.array([0, 0, 1, 3])[c.zero_stage] * once
-    each_step = np.array([2, 2, 1, 0])[c.zero_stage] * once
-    shards = np.where(c.zero_stage > 0, c.data, 1)
+    each_micro_batch: Floats = np.array([0.0, 0.0, 1.0, 3.0])[c.zero_stage] * once
+    each_step: Floats = np.array([2.0, 2.0, 1.0, 0.0])[c.zero_stage] * once
+    shards = np.where(c.zero_stage > 0, c.data, 1).astype(np.float64)
     return {
         "data_parallel": each_step + n * np.maximum(0.0, each_micro_batch - fullest),
+        "hidden": n * np.minimum(each_micro_batch, fullest),
         "optimizer": copies / bytes_each / shards * OPTIMIZER_TRAFFIC / where.memory_bytes_per_s,
     }
 
