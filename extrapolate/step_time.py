@@ -292,11 +292,10 @@ def _state_parts(
     each_micro_batch: Floats = np.array([0.0, 0.0, 1.0, 3.0])[c.zero_stage] * once
     each_step: Floats = np.array([2.0, 2.0, 1.0, 0.0])[c.zero_stage] * once
     shards = np.where(c.zero_stage > 0, c.data, 1).astype(np.float64)
-    return {
-        "data_parallel": each_step + n * np.maximum(0.0, each_micro_batch - fullest),
-        "hidden": n * np.minimum(each_micro_batch, fullest),
-        "optimizer": copies / bytes_each / shards * OPTIMIZER_TRAFFIC / where.memory_bytes_per_s,
-    }
+    hidden: Floats = np.minimum(each_micro_batch, fullest)
+    optimizer: Floats = copies / bytes_each / shards * OPTIMIZER_TRAFFIC / where.memory_bytes_per_s
+    data_parallel: Floats = each_step + n * (each_micro_batch - hidden)
+    return {"data_parallel": data_parallel, "optimizer": optimizer, "hidden": n * hidden}
 
 
 def _parameter_bytes(architecture: Architecture, dtype: Dtype, c: Layouts, sequence_length: int) -> Floats:

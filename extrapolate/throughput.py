@@ -158,7 +158,7 @@ def plan(
     worst = parts.total + parts.hidden
     order = np.lexsort((*(getattr(layouts, name) for name in reversed(PLAINER)), worst))[:best]
     plans = tuple(_plan(architecture, where, layouts, parts, int(at), global_batch, sequence_length) for at in order)
-    predicted = Predicted(plans[0].mfu, plans[0].hfu, where.devices)
+    used = utilisation(Predicted(plans[0].mfu, plans[0].hfu, where.devices), architecture, cluster, run)
     alternatives = _alternatives(found, layouts, worst, parts.total, int(order[0]))
     return Planning(
         cluster=cluster.name,
@@ -170,7 +170,7 @@ def plan(
         global_batch=global_batch,
         sequence_length=sequence_length,
         plans=plans,
-        utilisation=(used := utilisation(predicted, architecture, cluster, run)),
+        utilisation=used,
         layouts_considered=len(found.fits),
         layouts_fitting=int(found.fits.sum()),
         dropped=_dropped(found, where),
