@@ -171,8 +171,8 @@ def measured_goodput(run: RunRecord) -> MeasuredGoodput:
     warnings = []
     if run.wall_clock_s < HOURS_PER_DAY * SECONDS_PER_HOUR:
         warnings.append(
-            f"run {run.name} took {run.wall_clock_s / SECONDS_PER_HOUR:.1f} h: its goodput of {share:.0%} is mostly "
-            "its start-up's, and says little of weeks with failures"
+            f"run {run.name} took {run.wall_clock_s / SECONDS_PER_HOUR:.1f} h: its goodput of {100 * share:.0f} % is "
+            "mostly its start-up's, and says little of weeks with failures"
         )
     if run.device_type == "cpu":
         warnings.append(f"run {run.name} was on a CPU: its goodput is no cluster's")

@@ -13,7 +13,7 @@ from accounting.memory import Layout, MemoryBytes, activation_bytes_per_layer, m
 from extrapolate.step_time import RECOMPUTES, Layouts, Machine
 
 # Left free for what is not counted: the framework's own, communication buffers, fragmentation (accounting/memory.py).
-# With it each published layout of configs/throughput.yaml whose ZeRO stage is known fits the device it ran on.
+# With it every layout of configs/throughput.yaml that ran with kernels such as are counted fits the device it ran on.
 MARGIN = 0.1
 
 Reason = Literal["heads", "layers", "batch", "memory"]

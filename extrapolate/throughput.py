@@ -254,7 +254,7 @@ def _dropped(found: Enumeration, where: Machine) -> tuple[Dropped, ...]:
         "batch": ("splits", "the copies do not divide the batch"),
         "memory": (
             "layouts",
-            f"they need more than {_gb(usable_bytes(where))} of a device ({MARGIN:.0%} are left free)",
+            f"they need more than {_gb(usable_bytes(where))} of a device ({100 * MARGIN:.0f} % are left free)",
         ),
     }
     rows = [(words[reason], count) for reason, count in found.dropped.items() if count]
@@ -272,12 +272,14 @@ def _reasons(first: Plan) -> tuple[str, ...]:
         "optimizer_s": "the optimizer",
     }
     parts = sorted(((getattr(first.parts, key) / first.step_time_s, name) for key, name in names.items()), reverse=True)
-    listed = ", ".join(f"{name} {share:.1%}" for share, name in parts if share >= 0.001)
+    listed = ", ".join(f"{name} {100 * share:.1f} %" for share, name in parts if share >= 0.001)
     busy = first.parts.matmul_s / first.step_time_s
-    reasons = [f"matmuls take {busy:.1%} of the step; then {listed}" if listed else "matmuls take all of the step"]
+    reasons = [
+        f"matmuls take {100 * busy:.1f} % of the step; then {listed}" if listed else "matmuls take all of the step"
+    ]
     reasons.append(
         f"memory: {_gb(first.memory.total_bytes)} of {_gb(first.memory.device_bytes)} on the fullest device "
-        f"({first.memory.share:.0%}), stage {first.memory.counted.stage + 1} of {first.pipeline_parallel_size}"
+        f"({100 * first.memory.share:.0f} %), stage {first.memory.counted.stage + 1} of {first.pipeline_parallel_size}"
     )
     return tuple(reasons)
 
@@ -319,7 +321,8 @@ def _nothing_fits(found: Enumeration, where: Machine, global_batch: int, acceler
         f"nearest miss (tensor × pipeline × data parallel {layout.tensor_parallel_size} × "
         f"{layout.pipeline_parallel_size} × {layout.data_parallel_size}, ZeRO-{layout.zero_stage}, recompute "
         f"{layout.recompute}) needs {miss.needed_bytes:,} bytes, {miss.needed_bytes - usable:,} more than the "
-        f"{usable:,} that are left of a device after a margin of {MARGIN:.0%}; take more accelerators or larger ones"
+        f"{usable:,} that are left of a device after a margin of {100 * MARGIN:.0f} %; take more accelerators or "
+        "larger ones"
     )
 
 

@@ -61,8 +61,8 @@ def utilisation(
     mfu = hfu * predicted.mfu / predicted.hfu
     sigma = carried_sigma(found)
     source = (
-        f"measured by run {run.name}: HFU {hfu:.1%} on {run.n_devices} × {run.device_name}, carried to this plan's "
-        f"recompute; its spread is that of published runs within a factor of {SIMILAR} in size"
+        f"measured by run {run.name}: HFU {100 * hfu:.1f} % on {run.n_devices} × {run.device_name}, carried to this "
+        f"plan's recompute; its spread is that of published runs within a factor of {SIMILAR} in size"
     )
     said = f"the MFU of run {run.name} replaces the published runs'; it holds for the same software and network alone"
     return Utilisation(kind="own_run", mfu=_around(mfu, sigma, 1, source), warnings=(said,))
@@ -123,9 +123,11 @@ def _why_not(run: RunRecord, predicted: Predicted, architecture: Architecture, c
     """Why a run says nothing of the plan; None if it does."""
     if run.device_type == "cpu":
         return "it was on a CPU, which says nothing of a cluster of accelerators"
-    ran_on = match_device_name(run.device_name, presets.accelerators())
-    if ran_on is None or _measured_hfu(run) is None:
+    ran_on, hfu = match_device_name(run.device_name, presets.accelerators()), _measured_hfu(run)
+    if ran_on is None or hfu is None:
         return f"no MFU is known of its device ({run.device_name})"
+    if not 0 < hfu < 1:
+        return f"an HFU of {hfu:g} is no share of the peak"
     if _form(ran_on) != _form(cluster.accelerator):
         return f"it was on {ran_on.name}, and the cluster has {cluster.accelerator.name}"
     if ran_on.peak(run.precision) != cluster.accelerator.peak(cluster.dtype):
