@@ -124,10 +124,8 @@ def _why_not(run: RunRecord, predicted: Predicted, architecture: Architecture, c
     if run.device_type == "cpu":
         return "it was on a CPU, which says nothing of a cluster of accelerators"
     ran_on, hfu = match_device_name(run.device_name, presets.accelerators()), _measured_hfu(run)
-    if ran_on is None or hfu is None:
-        return f"no MFU is known of its device ({run.device_name})"
-    if not 0 < hfu < 1:
-        return f"an HFU of {hfu:g} is no share of the peak"
+    if ran_on is None or hfu is None or not 0 < hfu < 1:
+        return f"it has no MFU below 1 of a known accelerator (its device: {run.device_name})"
     if _form(ran_on) != _form(cluster.accelerator):
         return f"it was on {ran_on.name}, and the cluster has {cluster.accelerator.name}"
     if ran_on.peak(run.precision) != cluster.accelerator.peak(cluster.dtype):
