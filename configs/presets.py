@@ -76,13 +76,19 @@ class ArchitecturePreset(BaseModel):
 
 
 class Cluster(BaseModel):
-    """So many accelerators of one kind, the data type they train in, and the price of one for an hour."""
+    """So many accelerators of one kind in equal nodes, the data type they train in, and the price of one for an hour.
+
+    `node_bandwidth_bytes_per_s` is what a node can send to others, in one direction, through all its adapters together.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     accelerator: Accelerator
     count: PositiveInt
+    accelerators_per_node: PositiveInt
+    node_bandwidth_bytes_per_s: PositiveFloat
+    node_source: str
     dtype: Dtype
     price_usd_per_accelerator_hour: Range90
     source: str

@@ -415,6 +415,39 @@ def arrival_command(
         _print_json(result) if fmt is Format.json else _draw(*arrival_tables(result))
 
 
+@extrapolate_app.command("plan")
+def plan_command(
+    model: Annotated[str, typer.Option("--model", help="a preset, a Hugging Face checkpoint, or a config.json")],
+    cluster: Annotated[str, typer.Option("--cluster", help="a cluster preset")],
+    batch: Annotated[int, typer.Option("--batch", min=1, max=10**9, help="sequences in a step, over all devices")],
+    sequence_length: Annotated[
+        int | None, typer.Option("--sequence-length", min=1, max=10**9, help="[default: context]")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, max=10**6, help="accelerators [default: the cluster's]")
+    ] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="a finished run of yours, for its measured MFU")] = None,
+    best: Annotated[int, typer.Option("--best", min=1, max=1000, help="plans to show")] = 5,
+    fmt: OutputFormat = Format.text,
+) -> None:
+    """The fastest ways to split a model over a cluster, what a step takes, and why not otherwise.
+
+    Example: replibench extrapolate plan --model gpt3-175b --cluster a100-1024 --batch 1536
+    """
+    with reporting_errors():
+        from scripts.plan import plan_from_flags
+
+        result = plan_from_flags(model, cluster, batch, sequence_length, count, run, best)
+        if fmt is Format.json:
+            _print_json(result)
+        else:
+            from report.drawing import draw
+            from report.layout_tables import layout_tables
+            from scripts.console import Screen
+
+            Screen().show(draw(*layout_tables(result)))
+
+
 @app.command()
 def report(run_dir: Annotated[Path, typer.Argument(help="a run directory, such as runs/smoke")]) -> None:
     """Write report.html and report.md from the records of a run directory.
