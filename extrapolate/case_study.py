@@ -70,12 +70,10 @@ def _comparisons(case: Case) -> Iterator[Comparison]:
 def _accelerator_hours(case: Case) -> Iterator[Comparison]:
     """At the reported speed; without one over the range of effective MFU. None where the peak is not known."""
     hours, speed, machine = case.resources.accelerator_hours, case.resources.speed, case.resources.accelerator
-    published, published_as = (hours.value, hours.note or "published") if hours else (None, "nothing published")
+    published, published_as = (hours.value, "published") if hours else (None, "nothing published")
     if speed is not None:
         ours = _hours(_estimate(case, machine, Speed(speed.kind, speed.value), speed.recompute))
-        ours_as = (
-            f"at the reported {speed.kind} of {speed.value:.4g}, recompute {speed.recompute}: steps that count only"
-        )
+        ours_as = f"at {speed.words()}: steps that count, nothing lost"
         yield _beside("accelerator_hours", published, published_as, ours, ours_as)
     elif machine is not None and machine.row is not None:
         low, high = PUBLISHED_EFFECTIVE_MFU.low, PUBLISHED_EFFECTIVE_MFU.high

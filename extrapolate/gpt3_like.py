@@ -235,7 +235,7 @@ def _data(undertrained: Undertrained | None, tokens: _Span | None) -> Reason:
         return Reason(criterion="data", met=None, text="parameters or tokens are not known")
     wanted = {"Kaplan": undertrained.kaplan.needed_tokens, "Hoffmann": undertrained.hoffmann.needed_tokens}
     by_law = [tokens.reaches(needed) for needed in wanted.values()]
-    laws = "; ".join(f"{law} wants {_short(needed)}, {_multiple(tokens, needed)}" for law, needed in wanted.items())
+    laws = "; ".join(f"{law} wants {_short(needed)}: {_margin(tokens, needed)}" for law, needed in wanted.items())
     return Reason(
         criterion="data",
         met=True if True in by_law else None if None in by_law else False,
@@ -243,10 +243,10 @@ def _data(undertrained: Undertrained | None, tokens: _Span | None) -> Reason:
     )
 
 
-def _multiple(tokens: _Span, needed: float) -> str:
+def _margin(tokens: _Span, needed: float) -> str:
     if tokens.low >= needed:
-        return f"and has {tokens.low / needed:.2g} times that"
-    return f"short of it by a factor of {needed / tokens.low:.3g}"
+        return f"enough by a factor of {tokens.low / needed:.3g}"
+    return f"too few by a factor of {needed / tokens.low:.3g}"
 
 
 def _short(value: float) -> str:

@@ -6,13 +6,14 @@ Where a field holds several facts, each stands in a line of its own within the c
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from configs.cases import Case, Fact, FlopFact, SpeedFact, entries
+from configs.cases import Case, Fact, FlopFact, Project, Release, Resources, SpeedFact, entries
 from extrapolate.case_study import CaseStudy, Comparison
 
 KINDS: Final = {"training_flop": ("training_flop_kind",), "speed": ("speed_kind", "speed_recompute")}
-PARTS: Final = ("low90", "high90", "source", "note")
+INTERVAL: Final = ("low90", "high90")
+SAID: Final = ("source", "note")
 JUDGED: Final = (
     "gpt3_like",
     "gpt3_like_reasons",
@@ -23,11 +24,26 @@ JUDGED: Final = (
 COMPARED: Final = ("parameters", "training_flop", "accelerator_hours")
 
 
+def _numbers() -> frozenset[str]:
+    """The fields whose facts are numbers, which can have an interval."""
+    found = {"parameters", "tokens"}
+    for part in (Project, Release, Resources):
+        for name, field in part.model_fields.items():
+            kind = get_args(field.annotation)[0]  # of `Fact[…] | None` and of `tuple[FlopFact, ...]`
+            if kind.model_fields["value"].annotation in (int, float):
+                found.add(name)
+    return frozenset(found)
+
+
+NUMBERS: Final = _numbers()
+
+
 def columns() -> tuple[str, ...]:
     """The heads, the same whatever was filtered. The order is that of `replibench cases show`."""
     described: list[str] = []
     for field in dict.fromkeys(entry.field for entry in entries(Case(title="any", preset="gpt3-175b"))):
-        described += [field, *(f"{field}_{part}" for part in PARTS), *KINDS.get(field, ())]
+        parts = (*INTERVAL, *SAID) if field in NUMBERS else SAID
+        described += [field, *(f"{field}_{part}" for part in parts), *KINDS.get(field, ())]
     ours = [f"{quantity}_{part}" for quantity in COMPARED for part in ("ours", "ours_low90", "ours_high90", "ours_as")]
     return ("case", "title", *described, *JUDGED, *ours)
 
@@ -50,7 +66,7 @@ def _facts(case: Case) -> dict[str, str]:
     line: dict[str, str] = {}
     for field, facts in cells.items():
         line[field] = _lines(fact.value for fact in facts)
-        for at, part in enumerate(("low90", "high90")):
+        for at, part in enumerate(INTERVAL if field in NUMBERS else ()):
             line[f"{field}_{part}"] = _lines("" if fact.interval90 is None else fact.interval90[at] for fact in facts)
         line[f"{field}_source"] = _lines(fact.source for fact in facts)
         line[f"{field}_note"] = _lines(fact.note or "" for fact in facts)

@@ -15,6 +15,16 @@ MET: Final[dict[bool | None, Cell]] = {
     False: Cell("not met", "bad"),
     None: Cell("not known", "unsure"),
 }
+LABELS: Final = {
+    "mechanism": "mechanism, developer",
+    "onward": "mechanism, others",
+    "publication_delay_months": "publication delay",
+    "months_before_trend": "before the trend",
+    "training_flop": "training FLOP",
+    "accelerator_hours": "accelerator-hours",
+    "final_run_usd": "final run's cost",
+    "power_w": "power",
+}
 UNITS: Final = {
     "training_hours": "h",
     "final_run_usd": "USD of 2023",
@@ -89,12 +99,12 @@ def _group(title: str, found: Sequence[Entry], sources: list[str]) -> list[Table
         between = "" if interval is None else f"{quantity(interval[0])} to {quantity(interval[1])}"
         text = f"{_value(entry)}{f' ({entry.fact.note})' if entry.fact.note else ''}"
         lines.append(row(label(entry.field), text, between, f"[{sources.index(entry.fact.source) + 1}]"))
-    columns = (Column(title, whole=True), Column("value"), Column("90 %", numeric=True), Column("source", numeric=True))
-    table = Table("", columns, tuple(lines))
+    columns = (Column("", whole=True), Column("value"), Column("90 %", numeric=True), Column("source", numeric=True))
+    table = Table(title.capitalize(), columns, tuple(lines))
     if not any(line[2].text for line in lines):
         table = table.without("90 %")
     missing = [label(entry.field) for entry in found if entry.fact is None]
-    absent = Paragraph(f"{title}: no source at hand for {', '.join(missing)}.", "muted")
+    absent = Paragraph(f"{title.capitalize()}: no source at hand for {', '.join(missing)}.", "muted")
     return [*([table] if lines else []), *([absent] if missing else [])]
 
 
@@ -138,7 +148,7 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
 
 def label(field: str) -> str:
     """A field's name in words."""
-    return field.replace("_", " ")
+    return LABELS.get(field, field.replace("_", " "))
 
 
 def quantity(value: float) -> str:
@@ -155,7 +165,7 @@ def quantity(value: float) -> str:
 def _value(entry: Entry) -> str:
     fact = entry.fact
     if isinstance(fact, SpeedFact):
-        return f"{quantity(fact.value)} {label(fact.kind)}, recompute {fact.recompute}"
+        return fact.words()
     if isinstance(fact, FlopFact):
         return f"{quantity(fact.value)} FLOP, {fact.kind}"
     if isinstance(fact, AcceleratorFact) and fact.row is not None:

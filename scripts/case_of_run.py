@@ -44,7 +44,9 @@ def case_of_run(directory: Path, developer: str | None) -> Case:
 def _finished(directory: Path) -> RunRecord:
     path = directory / "run.json"
     if not directory.is_dir():
-        raise BadInputError(f"{directory}: {'is a file' if directory.exists() else 'no such directory'}; give a run's")
+        raise BadInputError(
+            f"{directory}: {'is a file' if directory.exists() else 'no such directory'}; give the directory of a run"
+        )
     if not path.is_file():
         if (directory / "manifest.json").is_file():
             raise BadInputError(f"{directory}: the run is not finished (no run.json); end it with `replibench train`")
