@@ -7,7 +7,7 @@ from typing import Any, Final
 from configs.cases import GROUPS, AcceleratorFact, Entry, Fact, FlopFact, SpeedFact, entries
 from extrapolate.case_study import CaseStudy, Comparison
 from report.content import Cell, Column, Paragraph, Table, Tone, row
-from report.formatting import count, scientific, significant, trimmed
+from report.formatting import count, scientific, significant
 
 ANSWER_TONES: Final[dict[str, Tone]] = {"pass": "good", "fail": "bad", "unknown": "unsure"}
 MET: Final[dict[bool | None, Cell]] = {
@@ -16,8 +16,8 @@ MET: Final[dict[bool | None, Cell]] = {
     None: Cell("not known", "unsure"),
 }
 LABELS: Final = {
-    "mechanism": "mechanism, developer",
-    "onward": "mechanism, others",
+    "mechanism": "developer's mechanism",
+    "onward": "others' mechanism",
     "publication_delay_months": "publication delay",
     "months_before_trend": "before the trend",
     "training_flop": "training FLOP",
@@ -131,18 +131,22 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
             Column("counted as"),
             Column("ours / theirs", numeric=True),
         ),
-        tuple(
-            row(
-                label(each.quantity),
-                "–" if each.published is None else quantity(each.published),
-                each.published_as,
-                quantity(each.ours),
-                "" if each.interval90 is None else f"{quantity(each.interval90[0])} to {quantity(each.interval90[1])}",
-                each.ours_as,
-                "–" if each.ratio is None else f"{each.ratio:.2f}",
-            )
-            for each in comparisons
-        ),
+        tuple(_compared(each) for each in comparisons),
+    )
+
+
+def _compared(each: Comparison) -> tuple[Cell, ...]:
+    def size(value: float) -> str:
+        return scientific(value, 3) if each.quantity == "training_flop" else quantity(value)
+
+    return row(
+        label(each.quantity),
+        "–" if each.published is None else size(each.published),
+        each.published_as,
+        size(each.ours),
+        "" if each.interval90 is None else f"{size(each.interval90[0])} to {size(each.interval90[1])}",
+        each.ours_as,
+        "–" if each.ratio is None else f"{each.ratio:.2f}",
     )
 
 
@@ -159,7 +163,7 @@ def quantity(value: float) -> str:
         return f"{value / 1e9:.4g}e9" if value < 1e13 else scientific(value, 3)
     if value >= 1e4:
         return count(round(value))
-    return trimmed(value)
+    return f"{value:,.4g}"
 
 
 def _value(entry: Entry) -> str:
@@ -167,7 +171,7 @@ def _value(entry: Entry) -> str:
     if isinstance(fact, SpeedFact):
         return fact.words()
     if isinstance(fact, FlopFact):
-        return f"{quantity(fact.value)} FLOP, {fact.kind}"
+        return f"{scientific(fact.value, 3)} FLOP, {fact.kind}"
     if isinstance(fact, AcceleratorFact) and fact.row is not None:
         return f"{fact.value}, {fact.row} in {fact.precision}"
     return f"{_plain(fact)} {UNITS.get(entry.field, '')}".rstrip()
