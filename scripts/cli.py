@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from configs.errors import BadInputError, InterruptedRunError, WorkFailedError
+from scripts.cases import cases_app
 
 INTERRUPTED = InterruptedRunError.exit_code
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 extrapolate_app = typer.Typer(no_args_is_help=True, help="From measured runs to GPT-3 scale.")
 app.add_typer(extrapolate_app, name="extrapolate")
+app.add_typer(cases_app, name="cases")
 
 
 class Format(StrEnum):
