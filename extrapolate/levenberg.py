@@ -18,7 +18,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 DELTA = 1e-3  # of the Huber loss on log loss; Hoffmann et al. (2022), section 3.3
-BLOCK = 2**14  # fits × runs that are worked on at a time: a dozen arrays of 128 KiB stay in the cache
+BLOCK = 2**15  # fits × runs that are worked on at a time: a dozen arrays of 256 KiB stay in the cache
 REWEIGHTED, NEWTON = 30, 60  # most iterations of each kind
 LEAST_GAIN = 1e-12  # relative; a step that gains less ends a fit
 MOST_DAMPING = 1e8

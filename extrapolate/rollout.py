@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from configs.errors import BadInputError
 from configs.files import Record
 from extrapolate.levenberg import Array, Points, log_prediction
 from extrapolate.runs import FLOP_PER_PARAMETER_AND_TOKEN, Runs
@@ -23,6 +22,7 @@ from extrapolate.scaling_law import (
     LawFit,
     allocate,
     bootstrap,
+    draw_counts,
     fit,
     least,
     log_losses,
@@ -36,7 +36,7 @@ MOST_CUTS = 24
 LEAST_BELOW = 8  # runs below a cut: three more than the law has parameters
 LEAST_ABOVE = 3  # runs above it: of one alone, the share that is covered is 0 or 1
 LEAST_CUTS = 9  # with fewer, no factor is large enough for 90 % of one cut more
-CUT_RESAMPLES = 200
+CUT_RESAMPLES = 100
 FAR = 10.0  # times the largest run: one order of magnitude
 
 
@@ -72,7 +72,8 @@ class Calibration(Record):
 
     def band(self, factor: float) -> Band | None:
         """The calibrated band of an extrapolation factor; runs no larger than the largest belong to the nearest."""
-        found = (band for band in self.bands if max(factor, 1 + 1e-9) > band.above and factor <= band.up_to)
+        distance = max(factor * (1 - 1e-9), 1 + 1e-9)  # ten times, but for rounding, is ten times
+        found = (band for band in self.bands if band.above < distance <= band.up_to)
         return next((band for band in found if band.widening is not None), None)
 
     @property
@@ -111,11 +112,8 @@ class CalibratedLaw:
 
     def predict(self, parameters: float, tokens: float) -> LossInterval:
         """The loss of one run of N parameters on D tokens. Raises BadInputError below the smallest run."""
-        for value, known, what in (
-            (parameters, self.runs.parameters, "parameters"),
-            (tokens, self.runs.tokens, "tokens"),
-        ):
-            _refuse_below(value, float(known.min()), what)
+        self.runs.refuse_smaller(parameters, "parameters")
+        self.runs.refuse_smaller(tokens, "tokens")
         flop = FLOP_PER_PARAMETER_AND_TOKEN * parameters * tokens
         factor = flop / float(self.runs.flop.max())
         band = self.calibration.band(factor)
@@ -138,7 +136,7 @@ class CalibratedLaw:
 
     def allocate(self, flop: float) -> Allocation:
         """The compute-optimal model of a budget. Raises BadInputError below the smallest run's compute."""
-        _refuse_below(flop, float(self.runs.flop.min()), "FLOP")
+        self.runs.refuse_smaller(flop, "flop")
         return allocate(self.law, self.drawn, flop)
 
     def _of_distance(self, parameters: float, tokens: float, factor: float) -> Iterator[str]:
@@ -223,7 +221,7 @@ def _rehearse(runs: Runs, budget: float, seed: int) -> _Cut:
     below, above = runs.only(runs.flop <= budget), runs.only(runs.flop > budget)
     points = below.points
     theta, _ = least(points, starts())
-    draws = resampled(points, theta[None], starts(), CUT_RESAMPLES, seed)
+    draws = resampled(points, theta[None], starts(), draw_counts(len(below), CUT_RESAMPLES, seed))
     error = np.log(above.loss) - log_losses(theta[None], above.parameters, above.tokens)[0]
     half = _half_width(points, theta, draws, above.parameters, above.tokens)
     return _Cut(budget, above.flop, np.abs(error) / half)
@@ -291,10 +289,3 @@ def _band(cuts: Sequence[_Cut], decade: int) -> Band:
 def _mean_share(covered: Sequence[npt.NDArray[np.bool_]]) -> float:
     """Mean over cuts of the share of runs that are covered."""
     return float(np.mean([each.mean() for each in covered]))
-
-
-def _refuse_below(value: float, least_known: float, what: str) -> None:
-    if not (math.isfinite(value) and value >= least_known * (1 - 1e-9)):
-        raise BadInputError(
-            f"{value:g} {what}: the smallest of the runs has {least_known:.4g}; a law is for what is as large or larger"
-        )

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from configs.errors import BadInputError
 from configs.files import read_record
 from extrapolate.levenberg import Array, Points
 from train.record import RunRecord
+
+Quantity = Literal["parameters", "tokens", "flop"]
 
 COLUMNS = ("parameters", "tokens", "loss")
 FLOP_PER_PARAMETER_AND_TOKEN = 6  # C = 6ND, the convention of the laws
@@ -76,6 +79,14 @@ class Runs:
         kept = np.ones(len(self), bool)
         kept[np.argsort(-self.loss, kind="stable")[:dropped]] = False
         return self.only(kept)
+
+    def refuse_smaller(self, value: float, of: Quantity) -> None:
+        """Raises BadInputError for what is below the smallest run: the law is for what is as large, or larger."""
+        smallest = float(getattr(self, of).min())
+        if not (math.isfinite(value) and value >= smallest * (1 - 1e-9)):
+            raise BadInputError(
+                f"{value:g} is not as large as the smallest of the runs, of {smallest:.4g}; a law is for larger ones"
+            )
 
     def why_too_few(self) -> str | None:
         """Why no law of five parameters follows from these runs, and what is missing; None where one may."""

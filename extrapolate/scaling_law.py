@@ -134,20 +134,23 @@ def bootstrap(runs: Runs, law: LawFit, resamples: int = RESAMPLES, seed: int = S
     Each is refined from the point fit and, on its own, from the best start of the grid; the lower end counts.
     """
     points = runs.without_highest(law.dropped).points
-    return Bootstrap(resampled(points, law.theta, starts(), resamples, seed))
+    return Bootstrap(resampled(points, law.theta, starts(), draw_counts(law.n_points, resamples, seed)))
 
 
-def resampled(points: Points, point_fit: Array, grid: Array, resamples: int, seed: int) -> Array:
-    """θ (R, P) of the least objective on each resample; `point_fit` of shape (1, P)."""
-    n = len(points.log_loss)
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples).astype(np.float64)
-    best_start = objectives(points, grid, np.ones((1, n))).argmin()
+def draw_counts(n: int, resamples: int, seed: int) -> Array:
+    """How often each of n runs is drawn in each resample of n, with replacement: (R, n)."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples).astype(np.float64)
+
+
+def resampled(points: Points, point_fit: Array, grid: Array, counts: Array) -> Array:
+    """θ (R, P) of the least objective on each resample (R, n); `point_fit` of shape (1, P)."""
+    best_start = objectives(points, grid, counts.mean(0, keepdims=True)).argmin()
     candidates = [
-        refine(points, np.repeat(start, resamples, axis=0), counts, reweighted=steps)
+        refine(points, np.repeat(start, len(counts), axis=0), counts, reweighted=steps)
         for start, steps in ((point_fit, NEAR_STEPS), (grid[[best_start]], FEW_STEPS))
     ]
     best = np.argmin([found.objective for found in candidates], axis=0)
-    return np.asarray(np.stack([found.theta for found in candidates])[best, np.arange(resamples)])
+    return np.asarray(np.stack([found.theta for found in candidates])[best, np.arange(len(counts))])
 
 
 def allocate(law: LawFit, drawn: Bootstrap, flop: float) -> Allocation:

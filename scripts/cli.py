@@ -359,6 +359,37 @@ def forecast_command(
         _print_json(result) if fmt is Format.json else Screen().show(forecast_table(result))
 
 
+@extrapolate_app.command("law")
+def law_command(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="RUNS", help="a CSV (parameters,tokens,loss), or run directories")
+    ] = None,
+    drop_highest: Annotated[int, typer.Option("--drop-highest", min=0, help="highest losses to leave out")] = 0,
+    parameters: Annotated[
+        float | None, typer.Option("--target-parameters", help="predict the loss of this size")
+    ] = None,
+    tokens: Annotated[float | None, typer.Option("--target-tokens", help="trained on so many tokens")] = None,
+    flop: Annotated[float | None, typer.Option("--flop", help="the best model of this budget, C = 6ND")] = None,
+    fmt: OutputFormat = Format.text,
+) -> None:
+    """Fit L(N, D) = E + A/N^alpha + B/D^beta to finished runs, and predict larger ones with a tested interval.
+
+    Example: replibench extrapolate law configs/facts/hoffmann2022_runs.csv --drop-highest 5 --flop 5.76e23
+    """
+    with reporting_errors():
+        from scripts.law import law_from_arguments
+
+        result = law_from_arguments(runs or (), drop_highest, parameters, tokens, flop)
+        if fmt is Format.json:
+            _print_json(result)
+        else:
+            from report.drawing import draw
+            from report.law_tables import law_tables
+            from scripts.console import Screen
+
+            Screen().show(draw(*law_tables(result)))
+
+
 @app.command()
 def report(run_dir: Annotated[Path, typer.Argument(help="a run directory, such as runs/smoke")]) -> None:
     """Write report.html and report.md from the records of a run directory.
