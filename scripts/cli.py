@@ -440,6 +440,30 @@ def plan_command(
         from scripts.plan import plan_from_flags
 
         result = plan_from_flags(model, cluster, batch, sequence_length, count, run, best)
+
+
+@extrapolate_app.command("law")
+def law_command(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="RUNS", help="a CSV (parameters,tokens,loss), or run directories")
+    ] = None,
+    drop_highest: Annotated[int, typer.Option("--drop-highest", min=0, help="highest losses to leave out")] = 0,
+    parameters: Annotated[
+        float | None, typer.Option("--target-parameters", help="predict the loss of this size")
+    ] = None,
+    tokens: Annotated[float | None, typer.Option("--target-tokens", help="trained on so many tokens")] = None,
+    flop: Annotated[float | None, typer.Option("--flop", help="the best model of this budget, C = 6ND")] = None,
+    fmt: OutputFormat = Format.text,
+) -> None:
+    """Fit L(N, D) = E + A/N^alpha + B/D^beta to finished runs, and predict larger ones with a tested interval.
+
+    Example: replibench extrapolate law configs/facts/hoffmann2022_runs.csv --drop-highest 5 --flop 5.76e23
+    """
+    with reporting_errors():
+        from scripts.law import law_from_arguments
+
+        result = law_from_arguments(runs or (), drop_highest, parameters, tokens, flop)
+
         if fmt is Format.json:
             _print_json(result)
         else:
@@ -448,6 +472,11 @@ def plan_command(
             from scripts.console import Screen
 
             Screen().show(draw(*layout_tables(result)))
+
+            from report.law_tables import law_tables
+            from scripts.console import Screen
+
+            Screen().show(draw(*law_tables(result)))
 
 
 @app.command()
