@@ -9,6 +9,7 @@ fragmentation, the one layer that full recompute holds whole while it goes back 
 layers beside the logits (the embedding's dropout, the inputs of the last norm and of the head: 5sbh together).
 """
 
+import functools
 import math
 from typing import Annotated, NamedTuple
 
@@ -157,6 +158,7 @@ def _chunks_waiting(stages: int, interleave: int, stage: int) -> int:
     return 2 * (stages - 1 - stage) + (interleave - 1) * stages + 1
 
 
+@functools.lru_cache(maxsize=1024)  # a planner asks the same few of thousands of layouts
 def _parameters(architecture: Architecture, tensor_parallel: int, layers: int, first: bool, last: bool) -> int:
     """Of one device: those of a model with its share of the heads, of the MLP's width and of the vocabulary."""
     t = tensor_parallel

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+MOST_SAMPLES = 10_000_000  # of a forecast: some gigabytes of memory
 Z95 = 1.6448536269514722  # the standard normal's 95th percentile
 
 Kind = Literal["lognormal", "logit_normal", "uniform", "constant"]

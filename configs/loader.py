@@ -15,7 +15,7 @@ from configs.files import write_text
 from configs.schema import RunConfig
 
 PRESETS = Path(__file__).resolve().parent
-PATH_KEYS = ("reference", "calibration")  # relative to the file that names them
+PATH_KEYS = ("reference", "calibration", "forecast.assumptions")  # relative to the file that names them
 
 
 class _Loader(yaml.SafeLoader):
@@ -125,9 +125,12 @@ def _read_with_extends(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise BadInputError(f"{path}: cannot be read: {error}") from None
     if not isinstance(tree, dict):
         raise BadInputError(f"{path.name}: must be a mapping of keys (name, reference, train, …)")
-    for key in PATH_KEYS:
-        if isinstance(tree.get(key), str):
-            tree[key] = _relative_to(path.parent, tree[key])
+    for *parents, last in (key.split(".") for key in PATH_KEYS):
+        node: Any = tree
+        for part in parents:
+            node = node.get(part) if isinstance(node, dict) else None
+        if isinstance(node, dict) and isinstance(node.get(last), str):
+            node[last] = _relative_to(path.parent, node[last])
     parent = tree.pop("extends", None)
     if parent is None:
         return tree

@@ -1,9 +1,9 @@
-"""The named presets beside this file, from YAML to typed values: architectures, accelerators, clusters."""
+"""The named presets beside this file, from YAML to typed values: architectures, accelerators, nodes, clusters."""
 
 import difflib
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -13,10 +13,10 @@ from accounting.accelerators import Accelerator, Dtype
 from accounting.architecture import Architecture
 from accounting.hf_config import from_hf_config, sizes_left_out
 from configs.errors import BadInputError
-from configs.forecast import Range90
 from configs.loader import explain, parse_yaml
 
 PRESETS = Path(__file__).resolve().parent
+MOST_ACCELERATORS = 10**6
 FEW = 6  # choices that are listed beside the nearest ones
 
 M = TypeVar("M", bound=BaseModel)
@@ -75,22 +75,26 @@ class ArchitecturePreset(BaseModel):
     published: Published | None = None
 
 
-class Cluster(BaseModel):
-    """So many accelerators of one kind in equal nodes, the data type they train in, and the price of one for an hour.
+class Node(BaseModel):
+    """Accelerators that stand together, and what they can send to others, in one direction, all adapters at once."""
 
-    `node_bandwidth_bytes_per_s` is what a node can send to others, in one direction, through all its adapters together.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    accelerators: PositiveInt
+    bandwidth_bytes_per_s: PositiveFloat
+    source: str
+
+
+class Cluster(BaseModel):
+    """So many accelerators of one kind in equal nodes, and the data type they train in. No node: none is known."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     accelerator: Accelerator
     count: PositiveInt
-    accelerators_per_node: PositiveInt
-    node_bandwidth_bytes_per_s: PositiveFloat
-    node_source: str
+    node: Node | None
     dtype: Dtype
-    price_usd_per_accelerator_hour: Range90
     source: str
 
 
@@ -164,11 +168,43 @@ def accelerator(name: str) -> Accelerator:
 
 @functools.cache
 def cluster(name: str) -> Cluster:
-    """The cluster of that name. Raises BadInputError, naming the nearest choices, for one that is not there."""
-    _check_known("cluster", name, cluster_names())
+    """The cluster of that name, or `COUNTxACCELERATOR`, such as 1024xa100-sxm-80gb, in that accelerator's usual nodes.
+
+    Raises BadInputError, naming the nearest choices, for a preset, a count or an accelerator that cannot be.
+    """
+    if name[:1].isdigit() or name[:1] in ("-", "+"):
+        return _of_accelerators(name)
+    try:
+        _check_known("cluster", name, cluster_names())
+    except BadInputError as error:
+        raise BadInputError(f"{error}; or give COUNTxACCELERATOR, such as 1024xa100-sxm-80gb") from None
     origin, tree = _read(f"clusters/{name}.yaml")
     tree["accelerator"] = accelerator(str(tree.get("accelerator")))
-    return _validated(Cluster, {"name": name, **tree}, origin)
+    return _validated(Cluster, {"name": name, "node": nodes().get(tree["accelerator"].name), **tree}, origin)
+
+
+@functools.cache
+def nodes() -> Mapping[str, Node]:
+    """The usual node of each accelerator that has one: nodes.yaml."""
+    origin, tree = _read("nodes.yaml")
+    return {name: _validated(Node, row, f"{origin}: {name}") for name, row in tree.items()}
+
+
+def _of_accelerators(name: str) -> Cluster:
+    count, _, kind = name.partition("x")
+    if not (count.isdecimal() and 1 <= int(count) <= MOST_ACCELERATORS):
+        raise BadInputError(
+            f"{name}: {count!r} is not a number of accelerators; write COUNTxACCELERATOR with a whole number from 1 to "
+            f"{MOST_ACCELERATORS:,}, such as 1024xa100-sxm-80gb"
+        )
+    try:
+        row = accelerator(kind)
+    except BadInputError as error:
+        raise BadInputError(f"{name}: {error}") from None
+    dtype: Dtype = "bf16" if row.peak("bf16") else "fp16"
+    return Cluster(
+        name=name, accelerator=row, count=int(count), node=nodes().get(kind), dtype=dtype, source="given by the user"
+    )
 
 
 def _from_hf_config(config: Any, origin: str) -> Architecture:

@@ -8,8 +8,18 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 
+from configs.errors import BadInputError
+
 FACTS = Path(__file__).with_name("facts")
 SOURCE = "epoch-research/training-cost-trends@263c40a:data/Hardware prices.csv (CC-BY)"
+
+
+def parse_date(text: str) -> dt.date:
+    """`2022-01-20`, or `2022-01` for the middle of that month. Raises BadInputError for anything else."""
+    try:
+        return dt.date.fromisoformat(text if text.count("-") == 2 else f"{text}-15")
+    except ValueError:
+        raise BadInputError(f"{text!r} is not a date; write 2022-01 or 2022-01-20") from None
 
 
 class ListedPrice(BaseModel):

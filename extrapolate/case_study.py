@@ -1,6 +1,5 @@
 """A case beside what comes out here: parameters, FLOP by kind, accelerator-hours, and whether it is GPT-3-like."""
 
-import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -14,7 +13,7 @@ from configs import presets
 from configs.cases import AcceleratorFact, Case
 from configs.errors import BadInputError
 from configs.files import Record
-from configs.forecast import PUBLISHED_EFFECTIVE_MFU
+from extrapolate.duration import effective_mfu_prior
 from extrapolate.gpt3_like import Gpt3Like, of_case
 
 
@@ -76,13 +75,12 @@ def _accelerator_hours(case: Case) -> Iterator[Comparison]:
         ours_as = f"at {speed.words()}: steps that count, nothing lost"
         yield _beside("accelerator_hours", published, published_as, ours, ours_as)
     elif machine is not None and machine.row is not None:
-        low, high = PUBLISHED_EFFECTIVE_MFU.low, PUBLISHED_EFFECTIVE_MFU.high
+        prior = effective_mfu_prior()
         most, middle, least = (
-            _hours(_estimate(case, machine, Speed("mfu", share))) for share in (low, math.sqrt(low * high), high)
+            _hours(_estimate(case, machine, Speed("mfu", share))) for share in (prior.low, prior.median, prior.high)
         )
-        ours_as = (
-            f"no speed is known: at the effective MFU of published runs, {100 * low:.3g} to {100 * high:.3g} % (90 %)"
-        )
+        range90 = f"{100 * prior.low:.3g} to {100 * prior.high:.3g} % (90 %)"
+        ours_as = f"no speed is known: at the effective MFU of published runs, {range90}"
         yield _beside("accelerator_hours", published, published_as, middle, ours_as, (least, most))
 
 

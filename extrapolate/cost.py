@@ -11,11 +11,11 @@ from pydantic import ConfigDict, Field
 from accounting.accelerators import Accelerator
 from configs import presets
 from configs.costs import CostAssumptions
-from configs.distributions import Distribution, Kind
+from configs.distributions import MOST_SAMPLES, Distribution, Kind
 from configs.errors import BadInputError
 from configs.files import Record
 from extrapolate.distributions import (
-    MOST_SAMPLES,
+    SHARES_FROM,
     Correlated,
     Draws,
     Quantiles,
@@ -42,6 +42,20 @@ class Assumption(Record):
         description="low, high, minimum or value as written; mu and sigma of the log or logit; of draws, quantiles"
     )
     source: str
+
+    @classmethod
+    def of(cls, name: str, unit: str, belief: Distribution) -> "Assumption":
+        """The belief under its name, with the normal that it is drawn from."""
+        parameters = {key: getattr(belief, key) for key in ("value", "low", "high", "minimum")}
+        if belief.distribution in ("lognormal", "logit_normal"):
+            parameters["mu"], parameters["sigma"] = belief.normal()
+        return cls(
+            name=name,
+            unit=unit,
+            distribution=belief.distribution,
+            parameters={key: value for key, value in parameters.items() if value is not None},
+            source=belief.source,
+        )
 
 
 class Driver(Record):
@@ -99,6 +113,7 @@ def cost(
     assumptions: CostAssumptions,
     *,
     days: Draws | float | None = None,
+    hours_from: Mapping[str, Draws] | None = None,
     seed: int = 0,
     samples: int = 100_000,
 ) -> CostForecast:
@@ -106,7 +121,8 @@ def cost(
 
     `accelerator_hours` is of the final run, lost work included: draws (shape: samples), a number, or a distribution.
     `days` is how long the final run takes, draws that belong to the hours' or a number; they are paid for on top of
-    `staff.months`. What is multiplied: hours × `experiments_multiplier` × price of an hour; people × months / 12 ×
+    `staff.months`. `hours_from` is what the hours were computed from, draws by name: `drivers` has them instead of the
+    hours. What is multiplied: hours × `experiments_multiplier` × price of an hour; people × months / 12 ×
     salary × overhead. Inputs are independent but for `correlations`, in which hours are called `accelerator_hours`.
     The same arguments give the same numbers. Raises BadInputError for draws that are not positive numbers or not
     `samples` of them, an accelerator without a price at that date, and correlations that cannot be.
@@ -136,7 +152,7 @@ def cost(
         cost_usd=_cost_usd(parts),
         compute_share=_share(labour, ratio),
         compute_to_labour=labour,
-        drivers=_drivers(parts["total"], drawn),
+        drivers=_drivers(parts["total"], drawn, hours_from),
         assumptions=tuple(_assumption(name, inputs.get(name), values) for name, values in drawn.items()),
         warnings=(*price.warnings, *_warnings(assumptions)),
         samples=samples,
@@ -243,10 +259,13 @@ def _share(labour: Quantiles, ratio: Draws) -> Quantiles:
     return Quantiles(p5=p5, median=median, mean=float((ratio / (1 + ratio)).mean()), p95=p95)
 
 
-def _drivers(total: Draws, drawn: Mapping[str, Draws]) -> tuple[Driver, ...]:
+def _drivers(
+    total: Draws, drawn: Mapping[str, Draws], hours_from: Mapping[str, Draws] | None = None
+) -> tuple[Driver, ...]:
     """Sponsored compute changes no total, and the days are the hours over the number of accelerators."""
-    inputs = {name: values for name, values in drawn.items() if not name.startswith(("sponsored.", "days"))}
-    shares = first_order_shares(np.log(total), inputs)
+    left_out = ("sponsored.", "days", *(("accelerator_hours",) if hours_from else ()))
+    inputs = {name: values for name, values in drawn.items() if not name.startswith(left_out)} | dict(hours_from or {})
+    shares = first_order_shares(np.log(total[:SHARES_FROM]), inputs)
     return tuple(Driver(input=name, share=share) for name, share in shares.items())
 
 
@@ -255,21 +274,11 @@ def _assumption(name: str, one: _Input | None, values: Draws) -> Assumption:
         unit = "days" if name == "days" else "hours"
         parameters = quantiles(values).model_dump()
         return Assumption(name=name, unit=unit, distribution="given", parameters=parameters, source="the forecast")
-    belief = one.belief
-    parameters = {key: getattr(belief, key) for key in ("value", "low", "high", "minimum")}
-    if belief.distribution in ("lognormal", "logit_normal"):
-        parameters["mu"], parameters["sigma"] = belief.normal()
-    return Assumption(
-        name=name,
-        unit=one.unit,
-        distribution=belief.distribution,
-        parameters={key: value for key, value in parameters.items() if value is not None},
-        source=belief.source,
-    )
+    return Assumption.of(name, one.unit, one.belief)
 
 
 def _warnings(beliefs: CostAssumptions) -> tuple[str, ...]:
-    said = ["experiments and failed attempts cost accelerator-hours; the staff's time for them is in `staff.months`"]
+    said = ["experiments and failed attempts cost accelerator-hours; the staff's time for them is in staff.months"]
     if not beliefs.correlations:
         said.append("the inputs are drawn independently of one another")
     if beliefs.dataset_usd.value == 0:

@@ -12,7 +12,6 @@ from configs.files import Record
 
 Draws = npt.NDArray[np.float64]
 
-MOST_SAMPLES = 10_000_000
 SHARES_FROM = 100_000  # draws that the decomposition looks at, and the classes it sorts each input into: the error of a
 CLASSES = 50  # share is then about 0.004 (√(2·50)/100,000 of noise, and what a straight line varies within a class)
 
@@ -39,6 +38,9 @@ def quantiles(values: Draws) -> Quantiles:
     mean = float(values.mean())
     if not np.isfinite(mean):
         raise BadInputError("the draws are not all finite numbers; narrow the ranges")
+    if values.min() == values.max():  # a constant, which there is no need to sort
+        mean = float(values[0])
+        return Quantiles(p5=mean, median=mean, mean=mean, p95=mean)
     p5, median, p95 = (float(q) for q in np.quantile(values, (0.05, 0.5, 0.95)))
     return Quantiles(p5=p5, median=median, mean=mean, p95=p95)
 

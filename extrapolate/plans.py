@@ -93,13 +93,22 @@ def enumerate_layouts(
     return Enumeration(Layouts(*table[:, :-1].T), fit, dropped, tuple(sorted(copies)), None if fit.any() else nearest)
 
 
+def least_copies(architecture: Architecture, where: Machine) -> int:
+    """The fewest copies of the model that the devices can hold, memory aside; 1 where heads and layers allow none."""
+    return min((split.data for split in _splits(architecture, where, Counter())), default=1)
+
+
 def needed_bytes(architecture: Architecture, layout: Layout, sequence_length: int) -> tuple[MemoryBytes, int]:
     """What `memory` counts, and bytes of the layer at work: what recompute holds of it whole, or ZeRO-3 gathers."""
     counted = memory(architecture, layout, sequence_length)
-    kept = activation_bytes_per_layer(architecture, layout, sequence_length)
-    whole = activation_bytes_per_layer(architecture, layout.model_copy(update={"recompute": "none"}), sequence_length)
+    again = 0
+    if layout.recompute != "none":
+        whole = layout.model_copy(update={"recompute": "none"})
+        again = activation_bytes_per_layer(architecture, whole, sequence_length) - activation_bytes_per_layer(
+            architecture, layout, sequence_length
+        )
     gathered = counted.parameters * layout.data_parallel_size // architecture.n_layers if layout.zero_stage == 3 else 0
-    return counted, whole - kept + gathered
+    return counted, again + gathered
 
 
 def usable_bytes(where: Machine) -> int:

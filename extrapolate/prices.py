@@ -30,14 +30,6 @@ class PriceAtDate:
     warnings: tuple[str, ...]
 
 
-def parse_date(text: str) -> dt.date:
-    """`2022-01-20`, or `2022-01` for the middle of that month. Raises BadInputError for anything else."""
-    try:
-        return dt.date.fromisoformat(text if text.count("-") == 2 else f"{text}-15")
-    except ValueError:
-        raise BadInputError(f"{text!r} is not a date; write 2022-01 or 2022-01-20") from None
-
-
 def price_at(accelerator: str, date: dt.date, what: What, window_days: int) -> PriceAtDate:
     """The price of an accelerator at a date, as its listings of at most `window_days` around it say.
 

@@ -17,6 +17,7 @@ from accounting.accelerators import Accelerator, Dtype
 from accounting.architecture import Architecture
 from accounting.flops import ForwardFlopPerToken, Recompute, forward_flop_per_token
 from accounting.memory import BYTES_PER_ELEMENT, Layout, activation_bytes_per_layer, memory
+from configs import presets
 from configs.errors import BadInputError
 from configs.presets import Cluster
 
@@ -115,13 +116,18 @@ class StepParts(NamedTuple):
 def machine(cluster: Cluster, count: int | None = None) -> Machine:
     """`count` accelerators of the cluster (its own number if None) as devices.
 
-    Raises BadInputError for an accelerator without a peak in the cluster's data type or links within a node in the
-    table, and for a count that leaves a node partly used.
+    Raises BadInputError for an accelerator without a peak in the cluster's data type, a usual node, or links within
+    one, and for a count that leaves a node partly used.
     """
-    accelerators, per_node = count or cluster.count, cluster.accelerators_per_node
+    node = cluster.node
+    if node is None:
+        raise BadInputError(
+            f"cluster {cluster.name}: configs/nodes.yaml has no node of {cluster.accelerator.name}, so communication "
+            f"cannot be timed (it has those of {', '.join(presets.nodes())})"
+        )
     try:
         return machine_of(
-            cluster.accelerator, accelerators, cluster.dtype, per_node, cluster.node_bandwidth_bytes_per_s
+            cluster.accelerator, count or cluster.count, cluster.dtype, node.accelerators, node.bandwidth_bytes_per_s
         )
     except BadInputError as error:
         raise BadInputError(f"cluster {cluster.name}: {error}") from None

@@ -52,12 +52,12 @@ def utilisation(
     """
     found = calibration()
     if run is None:
-        return _in_practice(predicted, cluster, found, ())
+        return in_practice(predicted, cluster, found, ())
     reason = _why_not(run, predicted, architecture, cluster)
     hfu = _measured_hfu(run)
     if reason is not None or hfu is None:
         warning = f"the measured MFU of run {run.name} is not used: {reason or 'it is not known'}"
-        return _in_practice(predicted, cluster, found, (warning,))
+        return in_practice(predicted, cluster, found, (warning,))
     mfu = hfu * predicted.mfu / predicted.hfu
     sigma = carried_sigma(found)
     source = (
@@ -72,6 +72,11 @@ def practice(found: Calibration) -> Practice:
     """Mean over the teams of held-out runs, and Student's t prediction for one more, as the normal of the same 90 %."""
     ratios = np.array(list(found.practice.values()))
     return Practice(float(-ratios.mean()), prediction_sigma(float(ratios.std(ddof=1)), len(ratios)))
+
+
+def without_team(found: Calibration, team: str) -> Calibration:
+    """The calibration as if that team's runs were not known; what is predicted of them then is held out."""
+    return found._replace(practice={other: ratio for other, ratio in found.practice.items() if other != team})
 
 
 def other_kind_sigma(found: Calibration) -> float:
@@ -90,7 +95,10 @@ def carried_sigma(found: Calibration) -> float:
     return float(np.sqrt(np.mean(np.square(ratios))))
 
 
-def _in_practice(predicted: Predicted, cluster: Cluster, found: Calibration, warnings: tuple[str, ...]) -> Utilisation:
+def in_practice(
+    predicted: Predicted, cluster: Cluster, found: Calibration, warnings: tuple[str, ...] = ()
+) -> Utilisation:
+    """What other teams reach with a plan of that speed: shifted and widened by theirs, and by another accelerator."""
     others = practice(found)
     sigma, source = (
         others.sigma,

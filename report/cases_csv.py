@@ -39,7 +39,7 @@ NUMBERS: Final = _numbers()
 
 
 def columns() -> tuple[str, ...]:
-    """The heads, the same whatever was filtered. The order is that of `replibench cases show`."""
+    """The heads, the same whatever was filtered. The order is that of `replibench cases show NAME`."""
     described: list[str] = []
     for field in dict.fromkeys(entry.field for entry in entries(Case(title="any", preset="gpt3-175b"))):
         parts = (*INTERVAL, *SAID) if field in NUMBERS else SAID

@@ -1,6 +1,7 @@
 """An estimate as tables: parameters, FLOPs, memory, and the time if there is a speed."""
 
-from accounting.estimate import Estimate
+from accounting.conventions import CONVENTION
+from accounting.estimate import Estimate, FlopSummary
 from report.content import Cell, Column, Paragraph, Table, pairs, row
 from report.formatting import count, gigabytes, percent, scientific, seconds, significant
 
@@ -21,7 +22,7 @@ def estimate_tables(estimate: Estimate) -> tuple[Table | Paragraph, ...]:
     """All of it, in the order in which it follows from one another."""
     blocks: list[Table | Paragraph] = [
         parameter_table(estimate),
-        estimated_flop_table(estimate),
+        flop_table(estimate.flop, estimate.tokens, estimate.sequence_length),
         memory_table(estimate),
     ]
     if estimate.wall_clock_s is not None:
@@ -51,15 +52,15 @@ def parameter_table(estimate: Estimate) -> Table:
     )
 
 
-def estimated_flop_table(estimate: Estimate) -> Table:
+def flop_table(flop: FlopSummary, tokens: int, sequence_length: int) -> Table:
     """Training FLOPs by every convention; none stands without it."""
     rows = []
     for field, name in FLOPS:
-        value = getattr(estimate.flop, field)
-        convention = estimate.convention[f"flop.{field}"] if value is not None else "does not apply to this shape"
+        value = getattr(flop, field)
+        convention = CONVENTION[f"flop.{field}"] if value is not None else "does not apply to this shape"
         rows.append(row(name, "–" if value is None else scientific(value), convention))
     return Table(
-        f"Training FLOPs of {count(estimate.tokens)} tokens in sequences of {count(estimate.sequence_length)}",
+        f"Training FLOPs of {count(tokens)} tokens in sequences of {count(sequence_length)}",
         (Column("count"), Column("FLOP", numeric=True), Column("convention")),
         tuple(rows),
     )

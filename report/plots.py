@@ -311,28 +311,29 @@ def _short(value: float) -> str:
 
 def forecast_plot(forecast: Forecast) -> Plot:
     """Median and 90 % interval of each estimate, one logarithmic axis a unit."""
-    panels = (("accelerator-hours", "_hours"), ("days", "_days"), ("USD", "_usd"))
     found = estimates(forecast)
-    heights = [sum(field.endswith(ending) for field, _, _ in found) for _, ending in panels]
-    figure = make_subplots(rows=len(panels), cols=1, row_heights=heights, vertical_spacing=0.2)
-    for place, (unit, ending) in enumerate(panels, 1):
-        mine = [(name.split(",")[0], interval) for field, name, interval in found if field.endswith(ending)]
+    units = tuple(dict.fromkeys(each.unit for each in found))
+    heights = [sum(each.unit == unit for each in found) for unit in units]
+    figure = make_subplots(rows=len(units), cols=1, row_heights=heights, vertical_spacing=0.2)
+    for place, unit in enumerate(units, 1):
+        mine = [(each.label.split(",")[0], each.quantiles) for each in found if each.unit == unit]
         dots = [
-            (at, (each.median, each.low, each.high), f"{name}: {significant(each.median)} {unit}<br>"
-             f"90 %: {significant(each.low)} to {significant(each.high)}")
+            (at, (each.median, each.p5, each.p95), f"{name}: {significant(each.median)} {unit}<br>"
+             f"90 %: {significant(each.p5)} to {significant(each.p95)}")
             for at, (name, each) in enumerate(mine)
         ]  # fmt: skip
         figure.add_trace(_dots(unit, dots, REPLICA, "circle"), row=place, col=1)
         ticks = {"tickvals": list(range(len(mine))), "ticktext": [name for name, _ in mine]}
         figure.update_yaxes(**ticks, range=[len(mine) - 0.5, -0.5], row=place, col=1)
-        low, high = min(each.low for _, each in mine), max(each.high for _, each in mine)
+        low, high = min(each.p5 for _, each in mine), max(each.p95 for _, each in mine)
         marks = log_ticks(low, high)
         texts = [f"{mark:g}" if mark < 1000 else _short(mark) for mark in marks]
         figure.update_xaxes(type="log", title_text=unit, tickvals=marks, ticktext=texts, row=place, col=1)
     figure.update_traces(showlegend=False)
     told = "; ".join(
-        f"{name} {significant(each.median)} ({significant(each.low)} to {significant(each.high)})"
-        for _, name, each in found
+        f"{each.label} {significant(each.quantiles.median)} "
+        f"({significant(each.quantiles.p5)} to {significant(each.quantiles.p95)})"
+        for each in found
     )
     return Plot(
         "forecast",

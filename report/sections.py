@@ -4,7 +4,8 @@ from pathlib import Path
 
 from report.calibration_tables import calibration_tables
 from report.content import Badge, Block, Cell, Column, Listing, Page, Paragraph, Section, Table, row
-from report.forecast_tables import estimate_table, input_table, target_table
+from report.estimate_tables import flop_table
+from report.forecast_tables import driver_table, estimate_table, gpt3_like_table, input_table, target_table
 from report.inputs import Metrics, RunFiles, read_run
 from report.plots import calibration_plot, forecast_plot, interval_plot, loss_plot, throughput_plot, time_plot
 from report.run_tables import (
@@ -58,7 +59,7 @@ MENDS = {
     "`replibench compare ORIGINAL REPLICA --output RUN_DIR/verdict.json`",
     "calibration.json": "`replibench calibrate CONFIG` measures them; name the file that it writes under `calibration` "
     "in the configuration, and `replibench run CONFIG` lays it beside the verdict",
-    "forecast.json": "`replibench extrapolate forecast CONFIG` writes it beside the run's config.yaml",
+    "forecast.json": "`replibench extrapolate forecast RUN_DIR` writes it beside the run's config.yaml",
 }
 
 
@@ -186,19 +187,25 @@ def _forecast(files: RunFiles) -> Section:
     forecast = files.forecast
     if forecast is None:
         return Section("forecast", "Forecast", (not_run("forecast", "forecast.json"),))
-    title = f"Forecast: {forecast.target.name}"
-    blocks = (forecast_plot(forecast), estimate_table(forecast), target_table(forecast))
-    return Section("forecast", title, (*blocks, ledger_table(forecast.target.flops, forecast.target.name)))
+    blocks = (
+        forecast_plot(forecast),
+        estimate_table(forecast),
+        target_table(forecast),
+        driver_table(forecast),
+        gpt3_like_table(forecast),
+        flop_table(forecast.flop, forecast.tokens, forecast.sequence_length),
+    )
+    return Section("forecast", f"Forecast: {forecast.target}", blocks)
 
 
 def _inputs(files: RunFiles) -> Section:
     title = "What the forecast was drawn from"
     if files.forecast is None:
         return Section("inputs", title, (not_run("inputs", "forecast.json"),))
-    caveats = tuple(row(Cell(caveat)) for caveat in files.forecast.caveats)
+    warnings = tuple(row(Cell(warning)) for warning in files.forecast.warnings)
     blocks: tuple[Block, ...] = (input_table(files.forecast),)
-    if caveats:
-        blocks += (Table("Caveats of the forecast", (Column("caveat"),), caveats),)
+    if warnings:
+        blocks += (Table("To know before believing it", (Column("warning"),), warnings),)
     return Section("inputs", title, blocks)
 
 

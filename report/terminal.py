@@ -5,9 +5,8 @@ from rich.console import RenderableType
 from eval.calibration import Calibration
 from extrapolate.forecast import Forecast
 from report.calibration_tables import calibration_tables
-from report.content import Paragraph
 from report.drawing import draw
-from report.forecast_tables import estimate_table, target_table
+from report.forecast_tables import estimate_table
 from report.run_tables import held_out_table, ledger_table, throughput_table, time_table, training_table
 from train.record import RunRecord
 
@@ -22,12 +21,6 @@ def run_table(run: RunRecord) -> RenderableType:
         throughput_table(run),
     )
     return draw(*(table for table in tables if table is not None))
-
-
-def forecast_table(forecast: Forecast) -> RenderableType:
-    """The forecast: what is forecast, each estimate with its interval, the caveats."""
-    caveats = (Paragraph(f"Caveat: {caveat}", "unsure") for caveat in forecast.caveats)
-    return draw(target_table(forecast), estimate_table(forecast), *caveats)
 
 
 def forecast_summary(forecast: Forecast) -> RenderableType:

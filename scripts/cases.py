@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from configs.errors import BadInputError
+from scripts.commands import reporting_errors
 
 if TYPE_CHECKING:
     from configs.cases import Case, Mechanism
@@ -52,8 +53,6 @@ def listing(
         if any((gpt3_like, mechanism, developer, since, until, file != OWN, fmt is not CasesFormat.table)):
             raise typer.BadParameter(f"put the flags after {context.invoked_subcommand}; filters are for the list")
         return
-    from scripts.cli import reporting_errors
-
     with reporting_errors():
         _print(select(file, gpt3_like, mechanism, developer, since, until), fmt)
 
@@ -68,8 +67,6 @@ def show(
 
     Example: replibench cases show opt-175b
     """
-    from scripts.cli import reporting_errors
-
     with reporting_errors():
         study = find(name, file)
         if fmt is not CasesFormat.table:
@@ -93,8 +90,6 @@ def add(
 
     Example: replibench cases add runs/smoke --developer "our group"
     """
-    from scripts.cli import reporting_errors
-
     with reporting_errors():
         from configs.cases import add_case
         from scripts.case_of_run import case_of_run

@@ -17,6 +17,8 @@ import typer
 
 from configs.errors import BadInputError, InterruptedRunError, WorkFailedError
 from scripts.cases import cases_app
+from scripts.commands import Format, OutputFormat, State, print_json, reporting_errors
+from scripts.extrapolate import extrapolate_app
 
 INTERRUPTED = InterruptedRunError.exit_code
 
@@ -30,16 +32,8 @@ app = typer.Typer(
     "Exit codes: 0 done or pass, 1 the criterion failed, 2 bad input, 3 the work itself failed, 75 stopped by a "
     "signal and to be started again, 130 interrupted.",
 )
-extrapolate_app = typer.Typer(no_args_is_help=True, help="From measured runs to GPT-3 scale.")
 app.add_typer(extrapolate_app, name="extrapolate")
 app.add_typer(cases_app, name="cases")
-
-
-class Format(StrEnum):
-    """What stdout gets."""
-
-    text = "text"
-    json = "json"
 
 
 class CompareFormat(StrEnum):
@@ -86,18 +80,13 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a key, such as train.steps=100")
 ]
 RunDir = Annotated[Path | None, typer.Option("--run-dir", help="where the run lives [default: runs/NAME]")]
-OutputFormat = Annotated[Format, typer.Option("--format", help="text for people, json for machines")]
 
 
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="show a traceback with an error")] = False,
 ) -> None:
-    _State.debug = debug
-
-
-class _State:
-    debug = False
+    State.debug = debug
 
 
 @app.command()
@@ -113,6 +102,7 @@ def run(config: Config, overrides: Overrides = None, run_dir: RunDir = None, fmt
 
     with _run_directory(config, overrides, run_dir) as (settings, directory, screen):
         _needs_reference(settings)
+        stages.check_forecast(settings)
         manifest = stages.prepare(settings, directory, screen)
         if manifest.identity is not None and manifest.identity.identical:
             stages.train(settings, directory, screen)
@@ -122,7 +112,7 @@ def run(config: Config, overrides: Overrides = None, run_dir: RunDir = None, fmt
         forecast = stages.predict(settings, directory)
         page = write_report(directory)
         if fmt is Format.json:
-            _print_json(verdict)
+            print_json(verdict)
         else:
             if verdict.exit_code() < BadInputError.exit_code:
                 screen.show(forecast_summary(forecast))
@@ -143,7 +133,7 @@ def train(config: Config, overrides: Overrides = None, run_dir: RunDir = None, f
     with _run_directory(config, overrides, run_dir) as (settings, directory, screen):
         stages.prepare(settings, directory, screen)
         record = stages.train(settings, directory, screen)
-        _print_json(record) if fmt is Format.json else screen.show(run_table(record))
+        print_json(record) if fmt is Format.json else screen.show(run_table(record))
         screen.say(f"checkpoint: {directory / 'replica'}")
 
 
@@ -265,7 +255,7 @@ def calibrate(
     with _run_directory(config, overrides, run_dir, suffix="-calibration") as (settings, directory, screen):
         wanted = parse_controls(controls, control_seeds)
         result = calibrate_recipe(settings, directory, seeds, wanted, jobs, screen)
-        _print_json(result) if fmt is Format.json else screen.show(calibration_table(result))
+        print_json(result) if fmt is Format.json else screen.show(calibration_table(result))
         screen.say(f"calibration: {directory / 'calibration.json'}")
 
 
@@ -330,153 +320,13 @@ def estimate(
             },
         )
         if fmt is Format.json:
-            _print_json(result)
+            print_json(result)
         else:
             from report.drawing import draw
             from report.estimate_tables import estimate_tables
             from scripts.console import Screen
 
             Screen().show(draw(*estimate_tables(result)))
-
-
-@extrapolate_app.command("forecast")
-def forecast_command(
-    config: Config, overrides: Overrides = None, run_dir: RunDir = None, fmt: OutputFormat = Format.text
-) -> None:
-    """Compute, time and cost of the target model on a cluster, with 90 % intervals and their sources.
-
-    Example: replibench extrapolate forecast configs/runs/smoke.yaml --set forecast.cluster=h100-512
-    """
-    with reporting_errors():
-        from configs.loader import load_config
-        from report.terminal import forecast_table
-        from scripts import stages
-        from scripts.console import Screen
-
-        settings = load_config(config, overrides or ())
-        if run_dir and not (run_dir / "run.json").is_file():
-            raise BadInputError(f"--run-dir {run_dir}: holds no finished run (run.json); leave it out for none")
-        directory = run_dir or Path("runs") / settings.name
-        result = stages.predict(settings, directory)
-        _print_json(result) if fmt is Format.json else Screen().show(forecast_table(result))
-
-
-@extrapolate_app.command("study")
-def study_command(
-    models: Annotated[Path | None, typer.Option("--models", help="Epoch AI's table of models, a CSV")] = None,
-    gpus: Annotated[Path | None, typer.Option("--gpus", help="Epoch AI's table of GPUs, a CSV")] = None,
-    fmt: OutputFormat = Format.text,
-) -> None:
-    """Compute again what the study of diffusion claims: each claim, ours, whether they agree, and why not.
-
-    Example: replibench extrapolate study
-    """
-    with reporting_errors():
-        from report.study_tables import study_paragraphs
-        from scripts.study import study_from_flags
-
-        result = study_from_flags(models, gpus)
-        _print_json(result) if fmt is Format.json else _draw(*study_paragraphs(result))
-
-
-@extrapolate_app.command("arrival")
-def arrival_command(
-    table: Annotated[
-        Path | None, typer.Option("--table", help="CSV of model, date, flop, domain [default: ours]")
-    ] = None,
-    trends: Annotated[
-        list[str] | None, typer.Option("--trend", metavar="DOMAIN[:SINCE]", help="rows of a line, such as all:2015-09")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", help="last date of a line [default: before the target]")
-    ] = None,
-    target: Annotated[str | None, typer.Option("--target", help="an architecture preset [default: gpt3-175b]")] = None,
-    target_flop: Annotated[float | None, typer.Option("--target-flop", help="training FLOP, instead")] = None,
-    published: Annotated[str | None, typer.Option("--published", help="of the target [default: GPT-3's]")] = None,
-    estimates: Annotated[str | None, typer.Option("--estimates", help="months, by comma, instead of trends")] = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="by comma, their sum 1 [default: equal]")] = None,
-    spread: Annotated[
-        float | None, typer.Option("--spread", help="half width of each estimate's 90 %, months [default: the line's]")
-    ] = None,
-    correlation: Annotated[float, typer.Option("--correlation", help="of the estimates' errors")] = 0.0,
-    fmt: OutputFormat = Format.text,
-) -> None:
-    """How early a model came: several estimates of when it was due, from trends or given, weighted and combined.
-
-    Without options: GPT-3, by the estimates of the study of diffusion.
-
-    Example: replibench extrapolate arrival --trend Language --target opt-175b --published 2022-05-02
-    """
-    with reporting_errors():
-        from report.study_tables import arrival_tables
-        from scripts.study import arrival_from_flags
-
-        result = arrival_from_flags(
-            table, trends or (), until, target, target_flop, published, estimates, weights, spread, correlation
-        )
-        _print_json(result) if fmt is Format.json else _draw(*arrival_tables(result))
-
-
-@extrapolate_app.command("plan")
-def plan_command(
-    model: Annotated[str, typer.Option("--model", help="a preset, a Hugging Face checkpoint, or a config.json")],
-    cluster: Annotated[str, typer.Option("--cluster", help="a cluster preset")],
-    batch: Annotated[int, typer.Option("--batch", min=1, max=10**9, help="sequences in a step, over all devices")],
-    sequence_length: Annotated[
-        int | None, typer.Option("--sequence-length", min=1, max=10**9, help="[default: context]")
-    ] = None,
-    count: Annotated[
-        int | None, typer.Option("--count", min=1, max=10**6, help="accelerators [default: the cluster's]")
-    ] = None,
-    run: Annotated[Path | None, typer.Option("--run", help="a finished run of yours, for its measured MFU")] = None,
-    best: Annotated[int, typer.Option("--best", min=1, max=1000, help="plans to show")] = 5,
-    fmt: OutputFormat = Format.text,
-) -> None:
-    """The fastest ways to split a model over a cluster, what a step takes, and why not otherwise.
-
-    Example: replibench extrapolate plan --model gpt3-175b --cluster a100-1024 --batch 1536
-    """
-    with reporting_errors():
-        from scripts.plan import plan_from_flags
-
-        result = plan_from_flags(model, cluster, batch, sequence_length, count, run, best)
-
-
-@extrapolate_app.command("law")
-def law_command(
-    runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="RUNS", help="a CSV (parameters,tokens,loss), or run directories")
-    ] = None,
-    drop_highest: Annotated[int, typer.Option("--drop-highest", min=0, help="highest losses to leave out")] = 0,
-    parameters: Annotated[
-        float | None, typer.Option("--target-parameters", help="predict the loss of this size")
-    ] = None,
-    tokens: Annotated[float | None, typer.Option("--target-tokens", help="trained on so many tokens")] = None,
-    flop: Annotated[float | None, typer.Option("--flop", help="the best model of this budget, C = 6ND")] = None,
-    fmt: OutputFormat = Format.text,
-) -> None:
-    """Fit L(N, D) = E + A/N^alpha + B/D^beta to finished runs, and predict larger ones with a tested interval.
-
-    Example: replibench extrapolate law configs/facts/hoffmann2022_runs.csv --drop-highest 5 --flop 5.76e23
-    """
-    with reporting_errors():
-        from scripts.law import law_from_arguments
-
-        result = law_from_arguments(runs or (), drop_highest, parameters, tokens, flop)
-
-        if fmt is Format.json:
-            _print_json(result)
-        else:
-            from report.drawing import draw
-            from report.layout_tables import layout_tables
-            from scripts.console import Screen
-
-            Screen().show(draw(*layout_tables(result)))
-
-            from report.law_tables import law_tables
-            from scripts.console import Screen
-
-            Screen().show(draw(*law_tables(result)))
 
 
 @app.command()
@@ -507,26 +357,6 @@ def _run_directory(
             yield settings, directory, Screen()
 
 
-@contextmanager
-def reporting_errors() -> Iterator[None]:
-    """One line on stderr and the exit code of the design; a traceback only with --debug."""
-    try:
-        yield
-    except OSError as error:  # a path that cannot be read or written
-        if _State.debug:
-            traceback.print_exc()
-        typer.echo(f"error: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
-        raise typer.Exit(BadInputError.exit_code) from None
-    except (BadInputError, WorkFailedError) as error:
-        if _State.debug:
-            traceback.print_exc()
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except (KeyboardInterrupt, InterruptedRunError) as stop:
-        typer.echo(str(stop) or "interrupted; run the same command again to go on", err=True)
-        raise typer.Exit(getattr(stop, "exit_code", INTERRUPTED)) from None
-
-
 def _written(output: Path | None, record: Any) -> None:
     """The record in its file, if one was asked for."""
     if output is None:
@@ -540,7 +370,7 @@ def _written(output: Path | None, record: Any) -> None:
 
 def _show_plan(planned: Any, fmt: CompareFormat) -> None:
     if fmt is CompareFormat.json:
-        _print_json(planned)
+        print_json(planned)
         return
     from report.plan_tables import plan_tables
 
@@ -557,7 +387,7 @@ def _show_plan(planned: Any, fmt: CompareFormat) -> None:
 
 def _show_verdict(verdict: Any, fmt: CompareFormat) -> None:
     if fmt is CompareFormat.json:
-        _print_json(verdict)
+        print_json(verdict)
         return
     from report.verdict_terminal import verdict_markdown, verdict_table
 
@@ -574,17 +404,6 @@ def _needs_reference(settings: Any) -> None:
         raise BadInputError(f"{settings.name}: `run` needs a `reference` to compare with; `replibench train` does not")
 
 
-def _draw(*blocks: Any) -> None:
-    from report.drawing import draw
-    from scripts.console import Screen
-
-    Screen().show(draw(*blocks))
-
-
-def _print_json(record: Any) -> None:
-    typer.echo(record.model_dump_json(indent=2, by_alias=True))
-
-
 def main() -> None:
     """Entry point of the `replibench` command."""
     logging.disable(logging.WARNING)  # the libraries' chatter
@@ -596,7 +415,7 @@ def main() -> None:
     except typer.Abort:
         sys.exit(INTERRUPTED)
     except Exception as error:
-        if _State.debug:
+        if State.debug:
             traceback.print_exc()
         if hasattr(error, "format_message"):  # click's, or typer's own copy of it: a flag that is wrong or missing
             typer.echo(_usage_error(error.format_message()), err=True)

@@ -13,7 +13,7 @@ from configs.booked import booked_runs
 from configs.files import write_text
 from extrapolate.calibration import Calibration, Checked, calibration
 from extrapolate.duration import Z95, Prior, effective_mfu, effective_mfu_prior, goodput_prior
-from extrapolate.utilisation import Practice, carried_sigma, other_kind_sigma, practice
+from extrapolate.utilisation import Practice, carried_sigma, other_kind_sigma, practice, without_team
 from scripts.documents import between
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "throughput.md"
@@ -168,7 +168,7 @@ def _interval(row: Checked, found: Calibration) -> tuple[float, float]:
 
 
 def _without(team: str, found: Calibration) -> Practice:
-    return practice(found._replace(practice={other: r for other, r in found.practice.items() if other != team}))
+    return practice(without_team(found, team))
 
 
 def _steps(rows: Sequence[Checked], found: Calibration | None = None) -> str:

@@ -51,7 +51,7 @@ def estimate_from_flags(
         result = estimate(
             model,
             shape,
-            (published or 1) if tokens is None else _tokens(tokens),
+            (published or 1) if tokens is None else whole_tokens(tokens),
             sequence_length or shape.context,
             Layout(**layout, data_parallel_size=copies),
             machine,
@@ -75,7 +75,8 @@ def _flag(field: str) -> str:
     return FLAGS.get(field, "--" + field.replace("_", "-"))
 
 
-def _tokens(tokens: float) -> int:
+def whole_tokens(tokens: float) -> int:
+    """What the flag --tokens means. Raises BadInputError for what is no number of tokens."""
     if not (1 <= tokens <= MOST_TOKENS and tokens == round(tokens)):  # also nan, which is not between anything
         raise BadInputError(f"--tokens: {tokens:g} is not a number of tokens; give a whole number such as 300e9")
     return round(tokens)

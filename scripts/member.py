@@ -7,7 +7,7 @@ from pathlib import Path
 from configs.loader import load_config
 from configs.locks import exclusive
 from scripts import stages
-from scripts.cli import reporting_errors
+from scripts.commands import reporting_errors
 from scripts.console import Screen
 from train.processes import die_with_parent
 

@@ -77,13 +77,18 @@ def judge(config: RunConfig, run_dir: Path) -> Verdict:
 
 
 def predict(config: RunConfig, run_dir: Path | None) -> Forecast:
-    """Forecast the target of `config`; beside the run's own ledger, if there is a run."""
+    """Forecast the target of `config`, with what the run says of it, if there is a run."""
     path = run_dir / "run.json" if run_dir else None
     record = read_record(path, RunRecord) if path and path.is_file() else None
-    result = forecast(config.forecast, record)
+    result = forecast(config.forecast, () if record is None else (record,))
     if run_dir and (run_dir / "config.yaml").is_file():
         write_record(run_dir / "forecast.json", result)
     return result
+
+
+def check_forecast(config: RunConfig) -> None:
+    """Raises BadInputError, before anything is trained, for a forecast that cannot be made."""
+    forecast(config.forecast.model_copy(update={"samples": 1_000}))
 
 
 def lay_beside(config: RunConfig, run_dir: Path, say: Callable[[str], None]) -> None:

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from configs.errors import BadInputError
 from scripts import document_config
 from scripts.cases import cases_app
-from scripts.cli import app, extrapolate_app
+from scripts.cli import app
+from scripts.extrapolate import extrapolate_app
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from configs import presets
 from configs.errors import BadInputError
-from configs.forecast import PUBLISHED_EFFECTIVE_MFU, ForecastConfig, Range90
+from configs.forecast import ForecastConfig
 
 
 def test_all_load_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +23,7 @@ def test_all_load_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in presets.cluster_names():
         machine = presets.cluster(name)
         assert machine.accelerator.peak(machine.dtype) is not None
-        assert machine.source and machine.price_usd_per_accelerator_hour.source
+        assert machine.source and machine.node is not None and machine.node.source
     for row in presets.accelerators():
         assert row.source and "to check" not in row.source
 
@@ -61,14 +61,12 @@ def test_a_name_is_not_a_path(name: str) -> None:
     ("keys", "expected"),
     [
         ({"cluster": "a100"}, "did you mean a100-1024"),
+        ({"cluster": "8xa100"}, "unknown accelerator 'a100'"),
         ({"target": "gpt4"}, "unknown architecture 'gpt4'"),
-        ({"goodput": Range90(low=0.6, high=0.9)}, "already inside an effective MFU"),
-        ({"mfu_kind": "while_training"}, "needs `goodput`"),
-        ({"mfu_kind": "while_training", "goodput": Range90(low=0.6, high=0.9)}, "needs `mfu`"),
-        ({"mfu": {"low": 0.5, "high": 1.2}}, "is a share"),
-        ({"mfu": {"low": 0.5, "high": 0.4}}, "low 0.5 is above high 0.4"),
-        ({"mfu": {"low": 0.0, "high": 0.4}}, "greater than 0"),
-        ({"experiments_multiplier": {"low": 0.5, "high": 2}}, "at least 1"),
+        ({"price_date": "soon"}, "'soon' is not a date; write 2022-01"),
+        ({"goodput": {"distribution": "constant", "value": 1.2}}, "is a share"),
+        ({"goodput": {"distribution": "logit_normal", "low": 0.9, "high": 0.4}}, "low 0.9 must be below high 0.4"),
+        ({"samples": 10}, "greater than or equal to 1000"),
         ({"tokens": True}, "is a truth value"),
         ({"tokens": 0}, "greater than or equal to 1"),
         ({"utilisation": 0.5}, "not permitted"),
@@ -82,4 +80,26 @@ def test_a_forecast_config_refuses(keys: dict[str, Any], expected: str) -> None:
 def test_the_defaults_are_valid() -> None:
     # defaults are not validated when a model is made, so they are here
     assert ForecastConfig.model_validate(ForecastConfig().model_dump()) == ForecastConfig()
-    assert ForecastConfig().mfu == PUBLISHED_EFFECTIVE_MFU
+
+
+def test_a_count_and_an_accelerator_are_a_cluster() -> None:
+    for preset in map(presets.cluster, presets.cluster_names()):
+        sized = presets.cluster(f"{preset.count}x{preset.accelerator.name}")
+        assert (sized.accelerator, sized.count, sized.node, sized.dtype) == (
+            preset.accelerator,
+            preset.count,
+            preset.node,
+            preset.dtype,
+        )
+    assert presets.cluster("1xmi250x-128gb").accelerator.devices == 2  # an x in the name
+    assert presets.cluster("4096xtpu-v4").node is None
+    assert set(presets.nodes()) <= {row.name for row in presets.accelerators()}
+
+
+@pytest.mark.parametrize("count", ["0", "-8", "1.5", "1e3", "1000001", "+8", "8 "])
+def test_a_wrong_count_is_one_line(count: str) -> None:
+    with pytest.raises(BadInputError, match="is not a number of accelerators; write COUNTxACCELERATOR") as error:
+        presets.cluster(f"{count}xa100-sxm-80gb")
+    assert "\n" not in str(error.value)
+    with pytest.raises(BadInputError, match="8xa100-sxm: unknown accelerator 'a100-sxm'; did you mean a100-sxm-40gb"):
+        presets.cluster("8xa100-sxm")

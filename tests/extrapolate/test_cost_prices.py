@@ -9,8 +9,8 @@ import pytest
 
 from configs import presets
 from configs.errors import BadInputError
-from configs.prices import FACTS, listed_prices, releases
-from extrapolate.prices import parse_date, price_at
+from configs.prices import FACTS, listed_prices, parse_date, releases
+from extrapolate.prices import price_at
 
 JANUARY_2022 = dt.date(2022, 1, 15)
 

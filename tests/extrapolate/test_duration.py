@@ -22,8 +22,7 @@ from extrapolate.duration import (
     measured_goodput,
     prediction,
 )
-from extrapolate.forecast import distribution
-from tests.extrapolate.test_forecast import run_record
+from tests.extrapolate.run_records import run_record
 
 
 def test_by_hand() -> None:
@@ -67,12 +66,6 @@ def test_priors_are_t_predictions_on_the_logit(prior: object) -> None:
     spread = stats.sem(logits) * math.sqrt(n) * math.sqrt(1 + 1 / n)
     bounds = [1 / (1 + math.exp(-x)) for x in stats.t.interval(0.9, n - 1, np.mean(logits), spread)]
     assert [getattr(prior, "low", 0), getattr(prior, "high", 0)] == pytest.approx(bounds)
-
-
-def test_a_prior_is_what_a_forecast_makes_of_its_range() -> None:
-    prior = goodput_prior()
-    theirs = distribution("goodput", prior.range90(), "logit_normal", "share")
-    assert (theirs.mu, theirs.sigma) == (pytest.approx(prior.mu), pytest.approx(prior.sigma))
 
 
 def test_the_effective_prior_is_of_booked_hours() -> None:

@@ -16,7 +16,7 @@ from extrapolate.plans import enumerate_layouts, needed_bytes, usable_bytes
 from extrapolate.step_time import columns, machine, machine_of, step_parts
 from extrapolate.throughput import Plan, Planning, plan
 from extrapolate.utilisation import carried_sigma, other_kind_sigma, practice
-from tests.extrapolate.test_forecast import run_record
+from tests.extrapolate.run_records import run_record
 from train.record import Peak, RunRecord
 
 SMALL = presets.architecture("gpt3-1.3b")

@@ -1,5 +1,6 @@
 """A realistic run directory, built from the records alone: what a run of the default suite would leave behind."""
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from accounting.architecture import Architecture
 from accounting.flops import flop_ledger
 from configs.files import Record, write_record
+from configs.forecast import ForecastConfig
 from eval.calibration import Calibration, CalibrationRun, calibrate
 from eval.verdict import (
     CLUSTERED,
@@ -25,15 +27,10 @@ from eval.verdict import (
     Verdict,
     Worst,
 )
-from extrapolate.forecast import (
-    Forecast,
-    ForecastCluster,
-    InputDistribution,
-    Interval,
-    PublishedComparison,
-    RunSummary,
-    Target,
-)
+from extrapolate.cost import CostUsd
+from extrapolate.distributions import Quantiles
+from extrapolate.forecast import Days, Forecast
+from extrapolate.forecast import forecast as made_forecast
 from train.record import CorpusFacts, Identity, Manifest, Peak, ReferenceFacts, RunRecord, StepTime
 from train.record import HeldOutLoss as MeasuredLoss
 
@@ -293,57 +290,25 @@ def manifest(**more: Any) -> Manifest:
     return Manifest(**{**facts, **more})
 
 
+@functools.cache
+def _forecast() -> Forecast:
+    return made_forecast(ForecastConfig(samples=1_000, price_date="2022-01"), (run_record(),))
+
+
 def forecast(**more: Any) -> Forecast:
-    """GPT-3 on 1,024 A100s."""
-    run, tokens = run_record(), 300_000_000_000
-    facts: dict[str, Any] = {
-        "run": RunSummary(
-            name=run.name, device_name=run.device_name, n_devices=1,
-            architecture=NEOX, flops=run.flops, tokens=run.tokens, device_type="cpu", wall_clock_s=run.wall_clock_s,
-            mfu=run.mfu, peak_flop_per_s=9.87e10, peak_source="measured matmul, 1024×1024, fp32, one thread",
+    """GPT-3 on 1,024 A100s with that run, its results pinned to numbers that are easy to find."""
+    nothing = Quantiles(p5=0.0, median=0.0, mean=0.0, p95=0.0)
+    total = Quantiles(p5=1_384_000.0, median=3_991_000.0, mean=4_782_000.0, p95=11_240_000.0)
+    pinned: dict[str, Any] = {
+        "accelerator_hours": Quantiles(mean=884_000.0, median=848_211.0, p5=611_040.0, p95=1_271_033.0),
+        "wall_clock_days": Days(ideal=21.37, mean=35.97, median=34.51, p5=24.86, p95=51.72),
+        "cost_usd": CostUsd(
+            compute=Quantiles(mean=1_994_100.0, median=1_802_000.0, p5=820_400.0, p95=3_944_000.0),
+            staff=Quantiles(mean=2_500_000.0, median=2_100_000.0, p5=812_000.0, p95=5_500_000.0),
+            dataset=nothing, total=total, to_pay=total,
         ),
-        "target": Target(
-            name="gpt3-175b", source="Brown et al. 2020, Table 2.1", architecture=GPT3,
-            flops=flop_ledger(GPT3, tokens, 2048),
-            published=PublishedComparison(
-                published_flop=3.14e23, source="Brown et al. 2020, Table D.1", model_flop_difference_percent=2.871,
-                six_n_d_all_difference_percent=0.093,
-            ),
-        ),
-        "extrapolation_factor": 4.62e10,
-        "cluster": ForecastCluster(
-            name="a100-1024", accelerator="NVIDIA A100 80GB SXM", accelerator_count=1024, dtype="bf16",
-            peak_flop_per_s=3.12e14, peak_source="NVIDIA A100 data sheet, dense",
-        ),
-        "mfu_kind": "while_training",
-        "inputs": [
-            InputDistribution(
-                name="mfu", unit="share of peak, while_training",
-                kind="logit_normal", low=0.3, high=0.52, mu=-0.384, sigma=0.281,
-                source="https://arxiv.org/abs/2104.04473",
-            ),
-            InputDistribution(
-                name="price", unit="USD per accelerator-hour", kind="lognormal", low=1.1, high=4.1, mu=0.753,
-                sigma=0.4, source="350 dated prices, 2022",
-            ),
-            InputDistribution(
-                name="accelerators", unit="count", kind="constant", low=1024.0, high=1024.0, mu=None, sigma=None,
-                source="the cluster's configuration",
-            ),
-        ],
-        "draws": 100_000,
-        "seed": 0,
-        "final_run_accelerator_hours": Interval(mean=884_000.0, median=848_211.0, low=611_040.0, high=1_271_033.0),
-        "final_run_days": Interval(mean=35.97, median=34.51, low=24.86, high=51.72),
-        "final_run_usd": Interval(mean=1_994_100.0, median=1_802_000.0, low=820_400.0, high=3_944_000.0),
-        "total_accelerator_hours": Interval(mean=2_121_000.0, median=1_881_400.0, low=884_100.0, high=4_214_000.0),
-        "total_usd": Interval(mean=4_782_000.0, median=3_991_000.0, low=1_384_000.0, high=11_240_000.0),
-        "caveats": [
-            "The run is 4.6e10 times smaller than the target: its utilisation says nothing of a cluster's.",
-            "Prices are list prices; reserved capacity costs less.",
-        ],
     }  # fmt: skip
-    return Forecast(**{**facts, **more})
+    return _forecast().model_copy(update={**pinned, **more})
 
 
 def calibration() -> Calibration:

@@ -102,10 +102,11 @@ def expected_texts() -> list[str]:
     texts += [f"{run.steps:,}", f"{run.tokens:,}", f"{run.predicted_tokens:,}", f"{run.loss:.4f}", "17,380", "46.3 %"]
     texts += ["0.05893 s", "9.870e10", "one thread", "1.13 GiB", "171.40 s", "118.70 s", "69.3", "118,422"]
     texts += ["logits against the engine's, largest absolute difference 3.200e-6"]
-    for ledger in (run.flops, model.target.flops):
-        texts += [f"{value:,}" for name, value in ledger if name.endswith("_flop") and isinstance(value, int)]
-    texts += ["848,200", "34.51", "24.86", "51.72", "$1.80 million", "$11.2 million", "3.140e23", "+2.87 %", "4.62e10"]
-    texts += [each.source for each in model.inputs] + [each.name for each in model.inputs] + list(model.caveats)
+    texts += [f"{value:,}" for name, value in run.flops if name.endswith("_flop") and isinstance(value, int)]
+    texts += ["3.229e23", "3.143e23", "4.302e23", "21.4 days"]  # the target's FLOPs, and its ideal time
+    texts += ["848,200", "34.51", "24.86", "51.72", "$1.80 million", "$11.2 million", "3.140e23", "+2.84 %", "5.03e10"]
+    texts += [each.source for each in model.assumptions] + [each.name for each in model.assumptions]
+    texts += [*model.warnings, *(each.text for each in model.gpt3_like.reasons)]
     texts += [facts.created, "4f0c2d7e8a9b", "AMD EPYC 7B13", facts.training_config_sha256, facts.tokenizer_sha256]
     texts += [facts.corpus.sha256, facts.corpus.held_out_sha256, "init 1, data 2", *facts.versions.values()]
     texts += ["5/6", "0/8", "control: half-trained", calibration().remark, "steps: 2500"]
@@ -192,7 +193,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
         verdict=failing_verdict(),
         run=run_record(name=HOSTILE, device_name=HOSTILE),
         manifest=manifest(name=HOSTILE, machine={HOSTILE: [HOSTILE]}),
-        forecast=forecast(caveats=(HOSTILE, "![x](http://evil.example/p.png)")),
+        forecast=forecast(warnings=(HOSTILE, "![x](http://evil.example/p.png)")),
     )
     (run_dir / "config.yaml").write_text(f"name: '{HOSTILE}'\n```\n", encoding="utf-8")
     text = write_report(run_dir).read_text(encoding="utf-8")
@@ -326,9 +327,7 @@ def test_log_ticks_are_few_and_within_reach(low: float, high: float) -> None:
 
 @pytest.mark.usefixtures("light")
 def test_no_control_character_reaches_a_file(tmp_path: Path) -> None:
-    run_dir = write_run(
-        tmp_path / "run", forecast=forecast(target=forecast().target.model_copy(update={"name": HOSTILE}))
-    )
+    run_dir = write_run(tmp_path / "run", forecast=forecast(target=HOSTILE))
     (run_dir / "config.yaml").write_text(f"name: '{HOSTILE}'\n\tb: 1\n", encoding="utf-8")
     text = write_report(run_dir).read_text(encoding="utf-8")
     assert "\x1b" not in (run_dir / "report.md").read_text(encoding="utf-8")

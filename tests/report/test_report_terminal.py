@@ -13,8 +13,10 @@ from rich.console import Console, RenderableType
 from eval.verdict import NEEDED_POWER, EvidenceLayer, Verdict
 from report.bars import ASCII, bar, scale
 from report.content import visible
+from report.drawing import draw
+from report.forecast_tables import forecast_tables
 from report.formatting import interval_points, points, seconds, significant, usd
-from report.terminal import calibration_table, forecast_table, run_table
+from report.terminal import calibration_table, forecast_summary, run_table
 from report.verdict_terminal import verdict_markdown, verdict_table
 from report.words import conclusion, needed_sentences
 from tests.report.report_records import (
@@ -269,9 +271,10 @@ def test_other_tables(width: int) -> None:
     run = printed(run_table(run_record()), width)
     for text in ("6.417e12", "exact, every matmul", "46.3 %", "118.70 s", "0.8229"):
         assert text in run
-    told = printed(forecast_table(forecast()), width)
-    for text in ("848,200", "$3.99 million", "3.229e23", "Caveat: Prices are list prices"):
+    told = printed(draw(*forecast_tables(forecast())), width)
+    for text in ("848,200", "$3.99 million", "3.229e23", "rental.usd_per_accelerator_hour", "Warning: loss: none"):
         assert text in told
+    assert "$3.99 million" in printed(forecast_summary(forecast()), width)
     suite = printed(calibration_table(calibration()), width)
     for text in ("every benchmark + loss", "5/6", "0/8", "16–100", "facts"):
         assert text in suite

@@ -10,7 +10,7 @@ from configs.errors import BadInputError
 from configs.files import write_record
 from scripts import document_throughput
 from scripts.cli import app
-from tests.extrapolate.test_forecast import run_record
+from tests.extrapolate.run_records import run_record
 
 SMALL = ("extrapolate", "plan", "--model", "gpt3-1.3b", "--cluster", "a100-1024", "--batch", "512", "--count", "16")
 

@@ -53,7 +53,7 @@ def workplace(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
             "checkpoint": {"every_steps": 50},
         },
         "evaluation": {"items": dict.fromkeys(ITEMS, 40)},
-        "forecast": {"draws": 2000},
+        "forecast": {"samples": 2000},
     }
     (directory / "run.yaml").write_text(yaml.safe_dump(tree))
     return directory

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from configs.loader import load_config
-from scripts.cli import reporting_errors
+from scripts.commands import reporting_errors
 from train.launch import launch
 
 if __name__ == "__main__":
