@@ -122,7 +122,7 @@ def least(points: Points, grid: Array) -> tuple[Array, float]:
     once = np.ones((1, len(points.log_loss)))
     value = objectives(points, grid, once)[:, 0]
     near = refine(points, grid[np.argsort(value)[:SCREENED]], once, reweighted=FEW_STEPS, newton=0)
-    last = refine(points, near.theta[np.argsort(near.objective)[:FINALISTS]], once, reweighted=100)
+    last = refine(points, near.theta[np.argsort(near.objective)[:FINALISTS]], once)
     best = last.theta[[last.objective.argmin()]]
     end = refine(points, best, once, reweighted=500, newton=500)  # some valleys are long and flat
     return end.theta[0], float(end.objective[0])
