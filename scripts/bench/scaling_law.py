@@ -1,6 +1,7 @@
 """How long the loss law takes on the 245 runs of Hoffmann et al.: our batched fit and bootstrap against one by one.
 
     OMP_NUM_THREADS=1 python -m scripts.bench.scaling_law --pairs 3
+    python -m scripts.bench.scaling_law --coverage 20    # of intervals, where the truth is known; some minutes
 
 The other way is that of the replication's notebook (Besiroglu et al. 2024, data_analysis.ipynb): for the fit scipy's
 L-BFGS-B from each of the 4,500 starts of the grid, derivatives by finite differences; for the bootstrap BFGS with the
@@ -23,8 +24,9 @@ import numpy as np
 from scipy import optimize
 
 from extrapolate.levenberg import DELTA, Array
+from extrapolate.rollout import calibrated
 from extrapolate.runs import Runs, read_runs
-from extrapolate.scaling_law import LawFit, bootstrap, draw_counts, fit, starts
+from extrapolate.scaling_law import LawFit, bootstrap, draw_counts, fit, log_losses, starts
 
 RUNS = Path(__file__).resolve().parents[2] / "configs" / "facts" / "hoffmann2022_runs.csv"
 DROPPED = 5
@@ -34,6 +36,9 @@ T = TypeVar("T")
 def main() -> None:
     """Measure, and print each pair and the ratios' median and range."""
     options = _options()
+    if options.coverage:
+        coverage_of_known_laws(read_runs([RUNS]).without_highest(DROPPED), options.coverage)
+        return
     if os.environ.get("OMP_NUM_THREADS") != "1":
         print("OMP_NUM_THREADS is not 1: this is not a measurement of one core")
     runs = read_runs([RUNS])
@@ -60,6 +65,42 @@ def main() -> None:
         )
     for what, found in ratios.items():
         print(f"ratio, {what}: median {statistics.median(found):.5f}, from {min(found):.5f} to {max(found):.5f}")
+
+
+def coverage_of_known_laws(runs: Runs, worlds: int) -> None:
+    """Runs of the same sizes and tokens whose losses are the fitted law's with normal noise: do intervals hold there?
+
+    In each world, 200 new runs at 3, 30 and 300 times the largest compute, on 5 to 80 tokens a parameter.
+    """
+    truth = fit(runs)
+    noise = float(np.std(np.log(runs.loss / law_losses(truth, runs.parameters, runs.tokens))))
+    held: dict[float, list[float]] = {factor: [] for factor in (3.0, 30.0, 300.0)}
+    for world in range(worlds):
+        generator = np.random.default_rng(world)
+        errors = np.exp(generator.normal(0, noise, (4, 240)))
+        law = calibrated(
+            Runs(runs.parameters, runs.tokens, law_losses(truth, runs.parameters, runs.tokens) * errors[0])
+        )
+        for factor, error in zip(held, errors[1:, :200], strict=True):
+            ratio = generator.uniform(np.log(5), np.log(80), 200)
+            n = np.sqrt(factor * runs.flop.max() / 6 / np.exp(ratio))
+            d = n * np.exp(ratio)
+            found = [law.predict(*place) for place in zip(n, d, strict=True)]
+            inside = [
+                one.p5 <= loss <= one.p95 for one, loss in zip(found, law_losses(truth, n, d) * error, strict=True)
+            ]
+            held[factor].append(float(np.mean(inside)))
+        bands = [f"{band.widening:.2f}" for band in law.calibration.bands if band.widening is not None]
+        print(
+            f"world {world}: widened by {', '.join(bands)}; held {[shares[-1] for shares in held.values()]}", flush=True
+        )
+    for factor, shares in held.items():
+        print(f"{factor:g} times the largest run: {np.mean(shares):.3f} of new runs inside, over {worlds} worlds")
+
+
+def law_losses(law: LawFit, parameters: Array, tokens: Array) -> Array:
+    """The law's loss of each."""
+    return np.asarray(np.exp(log_losses(law.theta, parameters, tokens)[0]))
 
 
 def timed(what: Callable[[], T]) -> tuple[T, tuple[float, float]]:
@@ -114,6 +155,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--starts", type=int, default=150, help="of the 4,500 that the other way is timed on")
     parser.add_argument("--resamples", type=int, default=1000, help="of ours")
     parser.add_argument("--their-resamples", type=int, default=100)
+    parser.add_argument("--coverage", type=int, default=0, metavar="WORLDS", help="instead: coverage in known worlds")
     return parser.parse_args()
 
 

@@ -20,9 +20,9 @@ def ladder(
     smallest: tuple[float, float] = (3e7, 5e8),
     span: float = 300.0,
 ) -> Runs:
-    """Every size on every number of tokens; both from the smallest to `span` times as much."""
+    """Every size on every number of tokens; sizes from the smallest to `span` times as much, tokens four times that."""
     n = np.geomspace(smallest[0], smallest[0] * span, sizes)
-    d = np.geomspace(smallest[1], smallest[1] * span * 1.03, budgets)  # no two runs of one compute
+    d = np.geomspace(smallest[1], smallest[1] * span * 4, budgets)  # so that computes fall on many levels
     parameters, tokens = (axis.ravel() for axis in np.meshgrid(n, d))
     errors = np.random.default_rng(seed).normal(0, noise, len(parameters)) if noise else 0.0
     return Runs(parameters, tokens, law_loss(parameters, tokens, law) * np.exp(errors))
