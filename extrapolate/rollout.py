@@ -221,7 +221,7 @@ def _rehearse(runs: Runs, budget: float, seed: int) -> _Cut:
     below, above = runs.only(runs.flop <= budget), runs.only(runs.flop > budget)
     points = below.points
     theta, _ = least(points, starts())
-    draws = resampled(points, theta[None], starts(), draw_counts(len(below), CUT_RESAMPLES, seed))
+    draws = resampled(points, theta[None], starts(), draw_counts(len(below), CUT_RESAMPLES, seed), more_starts=1)
     error = np.log(above.loss) - log_losses(theta[None], above.parameters, above.tokens)[0]
     half = _half_width(points, theta, draws, above.parameters, above.tokens)
     return _Cut(budget, above.flop, np.abs(error) / half)

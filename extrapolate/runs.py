@@ -92,15 +92,15 @@ class Runs:
         """Why no law of five parameters follows from these runs, and what is missing; None where one may."""
         if len(self) < LEAST_RUNS:
             return f"{len(self)} runs are too few for a law of five parameters; give at least {LEAST_RUNS}"
-        for values, what, letters in (
-            (self.parameters, "size", "E, A and alpha"),
-            (self.tokens, "number of tokens", "E, B and beta"),
+        for values, what, several, letters in (
+            (self.parameters, "size", "sizes", "E, A and alpha"),
+            (self.tokens, "number of tokens", "numbers of tokens", "E, B and beta"),
         ):
             levels = _levels(values)
             if levels == 1:
                 return f"all runs have one {what}; {letters} need at least {LEAST_LEVELS}"
             if levels < LEAST_LEVELS:
-                return f"the runs have {levels} different {what}s; {letters} need at least {LEAST_LEVELS}"
+                return f"the runs have {levels} different {several}; {letters} need at least {LEAST_LEVELS}"
         return None
 
 

@@ -16,6 +16,7 @@ from extrapolate.levenberg import Array, Points, log_prediction, objectives, ref
 from extrapolate.runs import FLOP_PER_PARAMETER_AND_TOKEN, Runs
 
 RESAMPLES = 1_000
+MORE_STARTS = 2  # of a resample, beside the point fit
 SEED = 0
 SCREENED, FINALISTS = 256, 16  # starts that are refined at all, and those of them that are refined to the end
 FEW_STEPS, NEAR_STEPS = 15, 5  # reweighted steps from far away, and from a fit of nearly the same runs
@@ -122,7 +123,7 @@ def least(points: Points, grid: Array) -> tuple[Array, float]:
     once = np.ones((1, len(points.log_loss)))
     value = objectives(points, grid, once)[:, 0]
     near = refine(points, grid[np.argsort(value)[:SCREENED]], once, reweighted=FEW_STEPS, newton=0)
-    last = refine(points, near.theta[np.argsort(near.objective)[:FINALISTS]], once, reweighted=100)
+    last = refine(points, near.theta[np.argsort(near.objective)[:FINALISTS]], once)
     best = last.theta[[last.objective.argmin()]]
     end = refine(points, best, once, reweighted=500, newton=500)  # some valleys are long and flat
     return end.theta[0], float(end.objective[0])
@@ -131,7 +132,7 @@ def least(points: Points, grid: Array) -> tuple[Array, float]:
 def bootstrap(runs: Runs, law: LawFit, resamples: int = RESAMPLES, seed: int = SEED) -> Bootstrap:
     """The law fitted to `resamples` draws of the kept runs with replacement.
 
-    Each is refined from the point fit and, on its own, from the best start of the grid; the lower end counts.
+    Each is refined from the point fit and from the best starts of the grid; the lowest end counts.
     """
     points = runs.without_highest(law.dropped).points
     return Bootstrap(resampled(points, law.theta, starts(), draw_counts(law.n_points, resamples, seed)))
@@ -142,12 +143,12 @@ def draw_counts(n: int, resamples: int, seed: int) -> Array:
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples).astype(np.float64)
 
 
-def resampled(points: Points, point_fit: Array, grid: Array, counts: Array) -> Array:
-    """θ (R, P) of the least objective on each resample (R, n); `point_fit` of shape (1, P)."""
-    best_start = objectives(points, grid, counts.mean(0, keepdims=True)).argmin()
+def resampled(points: Points, point_fit: Array, grid: Array, counts: Array, more_starts: int = MORE_STARTS) -> Array:
+    """θ (R, P) of the least objective on each resample (R, n), from `point_fit` (1, P) and the best of the grid."""
+    order = objectives(points, grid, counts.mean(0, keepdims=True))[:, 0].argsort()
+    beginnings = [(point_fit, NEAR_STEPS), *((grid[[at]], FEW_STEPS) for at in order[:more_starts])]
     candidates = [
-        refine(points, np.repeat(start, len(counts), axis=0), counts, reweighted=steps)
-        for start, steps in ((point_fit, NEAR_STEPS), (grid[[best_start]], FEW_STEPS))
+        refine(points, np.repeat(start, len(counts), axis=0), counts, reweighted=steps) for start, steps in beginnings
     ]
     best = np.argmin([found.objective for found in candidates], axis=0)
     return np.asarray(np.stack([found.theta for found in candidates])[best, np.arange(len(counts))])

@@ -50,15 +50,15 @@ def _fit(report: LawReport) -> Table:
 
 
 def _calibration(report: LawReport) -> Table:
-    heads = ("widened by", "covered", "unwidened", "from smaller runs alone")
+    heads = ("widened", "covered", "before", "in sequence")
     return Table(
         f"Rollout: the law of the runs below each of {count(report.calibration.cuts)} cuts in compute predicts those "
         f"above, by distance. Intervals are widened until {percent(report.calibration.level, 0)} % of one cut more "
-        "would hold; last, the share that held with a width found only from what lies below each cut.",
+        "would hold: what they cover then, and before; in sequence, with a width found only from below each cut.",
         (
-            Column("times the compute", whole=True),
+            Column("farther by", whole=True),
             Column("cuts", numeric=True),
-            Column("predictions", numeric=True),
+            Column("tried", numeric=True),
             *(Column(head, numeric=True) for head in heads),
         ),
         tuple(_band(band) for band in report.calibration.bands),
