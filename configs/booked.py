@@ -41,7 +41,10 @@ class GoodputRow(BaseModel):
 
 
 class EffectiveRow(BaseModel):
-    """A training run: what it trained, and the accelerator-hours. `booked`: lost time is in them."""
+    """A training run: what it trained, and the accelerator-hours. `booked`: lost time is in them.
+
+    `cluster`, `batch` and `team` are of a machine whose steps can be timed, and of the team's row in throughput.yaml.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,7 +54,16 @@ class EffectiveRow(BaseModel):
     dtype: Dtype
     accelerator_hours: PositiveFloat
     booked: bool = True
+    cluster: str | None = None
+    batch: PositiveInt | None = None
+    team: str | None = None
     source: str
+
+    @model_validator(mode="after")
+    def _batch_of_a_cluster(self) -> Self:
+        if (self.cluster is None) != (self.batch is None):
+            raise ValueError("cluster and batch go together")
+        return self
 
 
 class BookedRuns(BaseModel):

@@ -104,9 +104,12 @@ def days(hours: Values, accelerators: int) -> Values:
     return hours / accelerators / HOURS_PER_DAY
 
 
-def goodput_prior() -> Prior:
-    """From the published runs of configs/booked.yaml: 90 % prediction interval for one more run."""
-    rows = booked_runs().goodput
+def goodput_prior(without: str | None = None) -> Prior:
+    """From the published runs of configs/booked.yaml: 90 % prediction interval for one more run.
+
+    `without` a run: as if it were not known, so that what is predicted of it is held out.
+    """
+    rows = {name: row for name, row in booked_runs().goodput.items() if name != without}
     return prediction(
         "goodput",
         [row.value for row in rows.values()],
@@ -114,9 +117,9 @@ def goodput_prior() -> Prior:
     )
 
 
-def effective_mfu_prior() -> Prior:
+def effective_mfu_prior(without: str | None = None) -> Prior:
     """Likewise, of model FLOPs over the peak of the booked hours."""
-    rows = {name: row for name, row in booked_runs().effective_mfu.items() if row.booked}
+    rows = {name: row for name, row in booked_runs().effective_mfu.items() if row.booked and name != without}
     return prediction(
         "effective_mfu",
         [effective_mfu(row) for row in rows.values()],

@@ -11,8 +11,8 @@ from accounting.architecture import Architecture
 from configs import presets
 from configs.files import Record
 from configs.presets import Cluster
-from extrapolate.calibration import Calibration, calibration
-from extrapolate.duration import Prior, prediction_sigma, prior
+from extrapolate.calibration import Calibration, Checked, calibration
+from extrapolate.duration import Z95, Prior, prediction_sigma, prior
 from train.record import RunRecord
 
 # How far a measured utilisation is carried: to so many times, or a fraction of, its parameters and its accelerators.
@@ -77,6 +77,16 @@ def practice(found: Calibration) -> Practice:
 def without_team(found: Calibration, team: str) -> Calibration:
     """The calibration as if that team's runs were not known; what is predicted of them then is held out."""
     return found._replace(practice={other: ratio for other, ratio in found.practice.items() if other != team})
+
+
+def interval_without_its_team(row: Checked, found: Calibration) -> tuple[float, float]:
+    """90 % of the FLOP/s of one accelerator on a measured step, by what the other teams reach; recompute included."""
+    others = practice(without_team(found, row.step.team))
+    sigma = others.sigma
+    if not row.step.accelerator.name.startswith(found.accelerator_family + "-"):
+        sigma = math.hypot(sigma, other_kind_sigma(found))
+    at = row.predicted_hardware_flop_per_s
+    return at * math.exp(others.shift - Z95 * sigma), at * math.exp(others.shift + Z95 * sigma)
 
 
 def other_kind_sigma(found: Calibration) -> float:

@@ -13,7 +13,14 @@ from configs.booked import booked_runs
 from configs.files import write_text
 from extrapolate.calibration import Calibration, Checked, calibration
 from extrapolate.duration import Z95, Prior, effective_mfu, effective_mfu_prior, goodput_prior
-from extrapolate.utilisation import Practice, carried_sigma, other_kind_sigma, practice, without_team
+from extrapolate.utilisation import (
+    Practice,
+    carried_sigma,
+    interval_without_its_team,
+    other_kind_sigma,
+    practice,
+    without_team,
+)
 from scripts.documents import between
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "throughput.md"
@@ -156,15 +163,8 @@ def _team_in_interval(team: str, found: Calibration) -> bool:
 
 
 def _in_interval(row: Checked, found: Calibration) -> bool:
-    low, high = _interval(row, found)
+    low, high = interval_without_its_team(row, found)
     return low <= row.step.hardware_flop_per_s <= high
-
-
-def _interval(row: Checked, found: Calibration) -> tuple[float, float]:
-    """90 % of one more team's FLOP/s, by the other teams alone."""
-    shift, sigma = _without(row.step.team, found)
-    at = row.predicted_hardware_flop_per_s
-    return at * math.exp(shift - Z95 * sigma), at * math.exp(shift + Z95 * sigma)
 
 
 def _without(team: str, found: Calibration) -> Practice:
@@ -212,7 +212,7 @@ def _cells(row: Checked) -> list[str]:
 def _checked_interval(row: Checked, found: Calibration) -> str:
     if row.step.team not in found.practice:
         return "–"
-    low, high = (bound / TERA for bound in _interval(row, found))
+    low, high = (bound / TERA for bound in interval_without_its_team(row, found))
     return f"{low:.0f} to {high:.0f}: {'inside' if _in_interval(row, found) else '**outside**'}"
 
 
