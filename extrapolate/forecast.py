@@ -49,6 +49,7 @@ from train.record import RunRecord
 # parameters meets both ends, and the six rows between them within two thirds.
 BATCH_TOKENS, BATCH_PARAMETERS, BATCH_POWER = 3.2e6, 175e9, 0.25
 BATCH_ROUNDING = 1 / 8
+LEAST_BUSY = 0.5  # matmuls' share of a step below which a warning says so
 
 
 class Days(Quantiles):
@@ -287,6 +288,13 @@ def _speed(config: ForecastConfig, target: _Target, cluster: Cluster, run: RunRe
             cluster.node.source,
         ),
     )
+    first = planning.plans[0]
+    busy = first.parts.matmul_s / first.step_time_s
+    if busy < LEAST_BUSY:
+        warnings += (
+            f"matmuls are {100 * busy:.0f} % of the best plan's step: {cluster.count:,} accelerators are many for a "
+            f"batch of {batch:,} sequences; a larger one (--batch), or fewer of them, would be used better",
+        )
     return _Speed(planning, planning.utilisation.mfu, goodput, assumptions, (*planning.warnings, *warnings))
 
 

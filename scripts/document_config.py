@@ -40,9 +40,6 @@ MEANINGS = {
     "evaluation.items_seed": "seed of the benchmarks' items",
     "evaluation.num_fewshot": "solved examples before each item",
     "evaluation.batch_size": "requests per forward pass",
-    "forecast.mfu": "model FLOPs over the dense peak, a share; of what, says `mfu_kind`",
-    "forecast.draws": "Monte Carlo draws",
-    "forecast.seed": "seed of the draws",
 }
 
 Schema = Mapping[str, Any]
@@ -96,16 +93,16 @@ def _described(prefix: str, schema: Schema, definitions: Schema) -> Iterator[tup
 
 
 def _section_of(field: Schema, definitions: Schema) -> Schema | None:
-    """The sub-section that a field is, None for a value. A 90 % range is a value with a shape of its own."""
+    """The sub-section that a field is, None for a value. A distribution is a value with a shape of its own."""
     name = field.get("$ref", "").rpartition("/")[2]
-    return None if name in ("", "Range90") else definitions[name]
+    return None if name in ("", "Distribution") else definitions[name]
 
 
 def _type(field: Schema, definitions: Schema) -> str:
     if "anyOf" in field:
         return " or ".join(_type(choice, definitions) for choice in field["anyOf"])
     if "$ref" in field:
-        return "90 % range"
+        return "distribution"
     if "const" in field or "enum" in field:
         return ", ".join(f"`{choice}`" for choice in field.get("enum", [field.get("const")]))
     if field["type"] == "array":

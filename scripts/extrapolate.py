@@ -13,7 +13,7 @@ extrapolate_app = typer.Typer(no_args_is_help=True, help="From measured runs to 
 @extrapolate_app.command("forecast")
 def forecast_command(
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUN…]", help="finished runs of yours, or a CSV for the loss")
+        list[Path] | None, typer.Argument(metavar="RUN", help="finished runs of yours, or a CSV for the loss")
     ] = None,
     target: Annotated[
         str | None, typer.Option("--target", help="an architecture preset [default: gpt3-175b, or the run's own]")

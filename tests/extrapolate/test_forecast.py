@@ -131,6 +131,13 @@ def test_drivers_name_the_inputs_and_not_the_hours() -> None:
     assert not {one.name for one in found.assumptions} & {"accelerator_hours", "days"}
 
 
+def test_more_accelerators_than_a_batch_can_keep_busy_are_warned_of() -> None:
+    assert any(
+        "10,000 accelerators are many for a batch of 1,250" in each for each in of(cluster="v100-10000").warnings
+    )
+    assert not any("are many for a batch" in each for each in of().warnings)
+
+
 def test_without_a_node_the_effective_mfu_is_taken() -> None:
     found = of(cluster="4096xtpu-v4", target="palm-540b", samples=100_000)
     assert found.plan is None and found.batch is None and found.wall_clock_days.ideal is None

@@ -32,7 +32,9 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
         (["train", "smoke", "--run-dir", "/dev/null/x"], "--run-dir /dev/null/x: cannot be used"),
         (["run", "smoke", "--set", "calibration=nowhere.json"], "nowhere.json: no such file"),
         (["report", "nowhere"], "nowhere"),
-        (["extrapolate", "forecast", "smoke", "--set", "forecast.cluster=h100-51"], "h100-51"),
+        (["extrapolate", "forecast", "--cluster", "h100-51"], "unknown cluster 'h100-51'; did you mean h100-512"),
+        (["run", "smoke", "--set", "forecast.batch=7"], "a batch of 7 sequences is divided by no number of copies"),
+        (["train", "smoke", "--set", "forecast.cluster=8xa100"], "unknown accelerator 'a100'"),
         (
             ["calibrate", "smoke", "--controls", "half_stepz"],
             "unknown control 'half_stepz'; did you mean 'half_steps'?",
