@@ -14,13 +14,13 @@ import numpy.typing as npt
 from accounting.flops import flop_ledger
 from configs import presets
 from configs.booked import EffectiveRow, booked_runs
+from configs.distributions import Z95
 from configs.errors import BadInputError
 from configs.files import Record
 from train.record import RunRecord
 
 SECONDS_PER_HOUR = 3600
 HOURS_PER_DAY = 24
-Z95 = 1.6448536269514722  # the standard normal's 95th percentile
 
 # A number, or one for each draw.
 Values = float | npt.NDArray[np.float64]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from configs.distributions import Z95
 from configs.files import Record
 from extrapolate.levenberg import Array, Points, log_prediction
 from extrapolate.runs import FLOP_PER_PARAMETER_AND_TOKEN, Runs
@@ -31,7 +32,6 @@ from extrapolate.scaling_law import (
 )
 
 LEVEL = 0.9
-Z95 = 1.6448536269514722  # the standard normal's 95th percentile
 MOST_CUTS = 24
 LEAST_BELOW = 8  # runs below a cut: three more than the law has parameters
 LEAST_ABOVE = 3  # runs above it: of one alone, the share that is covered is 0 or 1

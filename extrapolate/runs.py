@@ -91,7 +91,8 @@ class Runs:
     def why_too_few(self) -> str | None:
         """Why no law of five parameters follows from these runs, and what is missing; None where one may."""
         if len(self) < LEAST_RUNS:
-            return f"{len(self)} runs are too few for a law of five parameters; give at least {LEAST_RUNS}"
+            few = "1 run is" if len(self) == 1 else f"{len(self)} runs are"
+            return f"{few} too few for a law of five parameters; give at least {LEAST_RUNS}"
         for values, what, several, letters in (
             (self.parameters, "size", "sizes", "E, A and alpha"),
             (self.tokens, "number of tokens", "numbers of tokens", "E, B and beta"),

@@ -9,10 +9,11 @@ import numpy as np
 from accounting.accelerators import Accelerator, match_device_name
 from accounting.architecture import Architecture
 from configs import presets
+from configs.distributions import Z95
 from configs.files import Record
 from configs.presets import Cluster
 from extrapolate.calibration import Calibration, Checked, calibration
-from extrapolate.duration import Z95, Prior, prediction_sigma, prior
+from extrapolate.duration import Prior, prediction_sigma, prior
 from train.record import RunRecord
 
 # How far a measured utilisation is carried: to so many times, or a fraction of, its parameters and its accelerators.

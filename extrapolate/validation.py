@@ -11,12 +11,12 @@ from accounting.estimate import FlopSummary, estimate
 from accounting.memory import Layout
 from configs import presets
 from configs.booked import EffectiveRow, booked_runs
+from configs.distributions import Z95
 from configs.published import PRESET_CONVENTION
 from configs.throughput import MeasuredStep
 from extrapolate.calibration import Calibration, Checked, calibration
 from extrapolate.distributions import quantiles
 from extrapolate.duration import (
-    Z95,
     Effective,
     Prior,
     WhileTraining,

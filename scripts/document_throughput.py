@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from configs.booked import booked_runs
+from configs.distributions import Z95
 from configs.files import write_text
 from extrapolate.calibration import Calibration, Checked, calibration
-from extrapolate.duration import Z95, Prior, effective_mfu, effective_mfu_prior, goodput_prior
+from extrapolate.duration import Prior, effective_mfu, effective_mfu_prior, goodput_prior
 from extrapolate.utilisation import (
     Practice,
     carried_sigma,

@@ -17,7 +17,9 @@ LIGHT_MODULES = (
     *(f"eval.{name}" for name in ("calibration", "criterion", "judge", "power", "results", "statistics", "verdict")),
     "report.verdict_terminal",
     "scripts.cli",
+    "scripts.commands",
     "scripts.compare",
+    "scripts.extrapolate",
 )
 
 

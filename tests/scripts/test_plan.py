@@ -31,6 +31,15 @@ def test_json_has_the_promised_keys(tmp_path: Path) -> None:
     assert any("it was on a CPU" in warning for warning in answer["warnings"])
 
 
+def test_a_cluster_may_be_a_count_and_an_accelerator() -> None:
+    sized = ("extrapolate", "plan", "--model", "gpt3-1.3b", "--cluster", "16xa100-sxm-80gb", "--batch", "512")
+    plans = [
+        json.loads(CliRunner().invoke(app, [*arguments, "--format", "json"]).stdout)["plans"]
+        for arguments in (SMALL, sized)
+    ]
+    assert plans[0] == plans[1]
+
+
 def test_text_says_what_and_why() -> None:
     result = CliRunner().invoke(app, SMALL)
     assert result.exit_code == 0, result.stderr
@@ -43,6 +52,8 @@ def test_text_says_what_and_why() -> None:
     [
         (("--model", "gpt3-1.4b"), "error: --model: unknown architecture 'gpt3-1.4b'"),
         (("--cluster", "a100"), "error: --cluster: unknown cluster 'a100'; did you mean a100-1024"),
+        (("--cluster", "0xa100-sxm-80gb"), "error: --cluster: 0xa100-sxm-80gb: '0' is not a number of accelerators"),
+        (("--cluster", "8xtpu-v4"), "error: cluster 8xtpu-v4: configs/nodes.yaml has no node of tpu-v4"),
         (("--run", "nowhere"), "error: --run: nowhere: no such file"),
         (("--count", "20"), "error: cluster a100-1024: 20 accelerators do not fill nodes of 8"),
         (("--batch", "7", "--count", "1024"), "error: a batch of 7 sequences is divided by no number of copies"),
