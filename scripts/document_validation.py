@@ -112,8 +112,8 @@ def _summary(speeds: Sequence[Check], hours: Sequence[Check], planned: Sequence[
             _table(heads, ("", *["---:"] * 5), [*rows, ("the last three together", *_counted(alone))]),
             f"The last three are one interval a team or a booked run: {alone.held} of {alone.of} held. Were each held "
             f"with 90 % and apart from the others, so few would come in {100 * alone.at_most:.0f} % of such tables. "
-            "They are not quite apart (three of the runs are in two rows, and the others make each one's interval), "
-            "and the runs within a team are not at all, so the first row is for looking at. "
+            "They are not quite apart (three of the runs are in all three rows, and the others make each one's "
+            "interval), and the runs within a team are not at all, so the first row is for looking at. "
             + (
                 narrow if alone.at_most < UNLIKELY else "That does not speak against 90 %, on the little that there is."
             ),
