@@ -92,7 +92,7 @@ def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
         local = int(os.environ["LOCAL_RANK"])
         if local >= torch.cuda.device_count():
             raise BadInputError(
-                f"train.data_parallel_size × train.tensor_parallel_size needs {os.environ['LOCAL_WORLD_SIZE']} "
+                f"train.data_parallel_size × tensor_parallel_size × pipeline_parallel_size needs {os.environ['LOCAL_WORLD_SIZE']} "
                 f"GPUs on this node and it has {torch.cuda.device_count()}"
             )
         torch.cuda.set_device(local)
@@ -121,8 +121,7 @@ def _set_up(
         control=control,
         clock=PhaseClock(device),
         saver=Saver(run_dir, layout, train.checkpoint, control, train.collective_timeout_s),
-        # DeepSpeed puts the ranks of one tensor-parallel group next to each other.
-        data_parallel_rank=dist.get_rank() // train.tensor_parallel_size,
+        data_parallel_rank=deepspeed_engine.data_parallel_rank(engine),
         is_main=dist.get_rank() == 0,
     )
     progress = Progress()
@@ -195,6 +194,7 @@ def _record(
         n_devices=dist.get_world_size(),
         data_parallel_size=train.data_parallel_size,
         tensor_parallel_size=train.tensor_parallel_size,
+        pipeline_parallel_size=train.pipeline_parallel_size,
         zero_stage=train.zero_stage,
         precision=precision,
         wall_clock_s=wall_clock_s,
