@@ -5,6 +5,7 @@
 
 import math
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import deepspeed.ops
 from deepspeed.module_inject.layers import VocabParallelLinear
 from deepspeed.pipe import LayerSpec, PipelineModule
 from deepspeed.sequence.cross_entropy import vocab_parallel_cross_entropy
+from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
@@ -82,9 +84,20 @@ class _Pipeline(PipelineModule):
         is_tied = tied_weight(model) is not None
         stages = [LayerSpec(Stage, model, family, index, n_stages) for index in range(n_stages)]
         super().__init__(stages, num_stages=n_stages, loss_fn=self._loss, partition_method="uniform")
-        self.stage: Stage = self.forward_funcs[0]
         self.factor, self.summed = 0.0, torch.zeros(())
         self._tied: list[tuple[Any, Any]] = self._tie() if is_tied else []
+
+    @property
+    def stage(self) -> Stage:
+        """This process's."""
+        stage: Stage = self.forward_funcs[0]
+        return stage
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Parameter]]:
+        """Under the names of the whole model, so that a checkpoint of one layout has those of the others."""
+        return self.stage.model.named_parameters(prefix, recurse, remove_duplicate)
 
     def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         loss = _summed(logits, labels)
