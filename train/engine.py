@@ -5,7 +5,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def start(
     return engine
 
 
-class _Pipeline(PipelineModule):
+class _Pipeline(PipelineModule):  # type: ignore[misc]
     """The stages, one a process, as DeepSpeed's pipeline engine runs them; the last one sums the loss."""
 
     def __init__(self, model: PreTrainedModel, family: Family, n_stages: int) -> None:
@@ -97,7 +97,7 @@ class _Pipeline(PipelineModule):
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, nn.Parameter]]:
         """Under the names of the whole model, so that a checkpoint of one layout has those of the others."""
-        return self.stage.model.named_parameters(prefix, recurse, remove_duplicate)
+        yield from self.stage.model.named_parameters(prefix, recurse, remove_duplicate)
 
     def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         loss = _summed(logits, labels)
@@ -189,18 +189,30 @@ def data_parallel_rank(engine: Any) -> int:
     if is_pipeline(engine):
         return int(engine.grid.get_data_parallel_rank())
     # DeepSpeed puts the ranks of one tensor-parallel group next to each other.
-    return dist.get_rank() // max(1, engine.autotp_size())
+    return int(dist.get_rank() // max(1, engine.autotp_size()))
 
 
-def run_pipeline(engine: Any, batches: list[tuple[torch.Tensor, torch.Tensor]], factor: float) -> torch.Tensor:
+def run_pipeline(
+    engine: Any, batches: list[tuple[torch.Tensor, torch.Tensor]], factor: float, before_update: Callable[[], None]
+) -> torch.Tensor:
     """One optimizer step of a pipeline over this rank's micro-batches (inputs, labels). Collective.
 
-    The loss of each is multiplied by `factor`. Returns their sum, of this rank's micro-batches, without that: 0 but on
-    the last stage.
+    The loss of each is multiplied by `factor`. `before_update` is called when the gradients are there. Returns the sum
+    of the losses of this rank's micro-batches, without the factor: 0 but on the last stage.
     """
-    module = engine.module
+    module, optimizer = engine.module, engine.optimizer
     module.factor, module.summed = factor, torch.zeros((), device=engine.device)
-    engine.train_batch(iter(batches))
+    update = optimizer.step
+
+    def announced(*arguments: Any, **options: Any) -> Any:
+        before_update()
+        return update(*arguments, **options)
+
+    optimizer.step = announced
+    try:
+        engine.train_batch(iter(batches))
+    finally:
+        optimizer.step = update
     summed: torch.Tensor = module.summed
     return summed
 
@@ -229,14 +241,14 @@ def _pipeline_logits(engine: Any, inputs: torch.Tensor) -> torch.Tensor:
     """The last stage's, for all."""
     engine.reset_activation_shape()  # these rows are another number than those of a micro-batch
     # It must take a loss on the way, whatever the labels: it adds it to that of the last training step.
-    _, logits = engine.eval_batch(iter([(inputs, inputs)]), return_logits=True, num_micro_batches=1)
+    _, ours = engine.eval_batch(iter([(inputs, inputs)]), return_logits=True, num_micro_batches=1)
     engine.reset_activation_shape()
-    if logits is None:
-        shape = (*inputs.shape, engine.module.config.vocab_size)
-        logits = torch.empty(shape, dtype=next(engine.module.parameters()).dtype, device=engine.device)
-    grid = engine.grid
+    shape, grid = (*inputs.shape, engine.module.config.vocab_size), engine.grid
+    logits = torch.empty(shape, dtype=next(engine.module.parameters()).dtype, device=engine.device)
+    if ours is not None:
+        logits.copy_(ours)
     last = grid.stage_to_global(grid.get_pipe_parallel_world_size() - 1)
-    dist.broadcast(logits.contiguous(), src=last, group=grid.get_pipe_parallel_group())
+    dist.broadcast(logits, src=last, group=grid.get_pipe_parallel_group())
     return logits
 
 

@@ -19,8 +19,8 @@ class Family:
     output (column) or by input (row). DeepSpeed is never left to guess: without a plan it refuses GPT-2, and
     transformers' own plan for some families is silently wrong.
 
-    `blocks`, `before` and `after` are the pipeline plan, as names of modules: the list of blocks, which the stages share
-    out, what only the first stage has and what only the last has.
+    `blocks`, `before` and `after` are the pipeline plan, as names of modules: the list of blocks, which the stages
+    share out, what only the first stage has and what only the last has.
     """
 
     heads_key: str

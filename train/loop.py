@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,14 @@ def _step(place: Workplace, train: TrainConfig, corpus: Corpus, order: Any, prog
 def _take(place: Workplace, mine: list[tuple[torch.Tensor, torch.Tensor]], factor: float) -> torch.Tensor:
     """The optimizer step over this rank's micro-batches; its summed loss."""
     if deepspeed_engine.is_pipeline(place.engine):
-        with place.clock.phase("forward_backward"):
-            return deepspeed_engine.run_pipeline(place.engine, mine, factor)
+        with ExitStack() as phase:
+            phase.enter_context(place.clock.phase("forward_backward"))
+
+            def before_update() -> None:
+                phase.close()
+                phase.enter_context(place.clock.phase("optimizer"))
+
+            return deepspeed_engine.run_pipeline(place.engine, mine, factor, before_update)
     summed = torch.zeros((), device=place.device)
     for inputs, labels in mine:
         with place.clock.phase("forward_backward"):
