@@ -117,6 +117,14 @@ class _Pipeline(PipelineModule):  # type: ignore[misc]
                 ours.append((weight, group))
         return ours
 
+    def ckpt_layer_path(self, ckpt_dir: str, local_layer_idx: int) -> str:
+        """Where the weights of this stage are. Files with DeepSpeed's names its converter would take for Megatron's."""
+        return str(Path(ckpt_dir) / f"stage_{self.stage_id:02d}.pt")
+
+    def ckpt_layer_path_list(self, ckpt_dir: str, local_layer_idx: int) -> list[str]:
+        """The same, to load them."""
+        return [self.ckpt_layer_path(ckpt_dir, local_layer_idx)]
+
     def get_tied_weights_and_groups(self) -> list[tuple[Any, Any]]:
         """What DeepSpeed sums over each group after the micro-batches."""
         return self._tied
