@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,22 +86,37 @@ def _step(place: Workplace, train: TrainConfig, corpus: Corpus, order: Any, prog
     rate = train.optimizer.learning_rate * learning_rate_factor(train.schedule, progress.step, train.steps)
     for group in place.engine.optimizer.param_groups:
         group["lr"] = rate
-    summed = torch.zeros((), device=place.device)
     skipped = deepspeed_engine.skipped_steps(place.engine)
-    for batch_inputs, batch_labels in mine:
+    # DeepSpeed averages over ranks and micro-batches; this makes the average that over all tokens of the global batch,
+    # however they fall on ranks, so the layout does not change the gradient.
+    factor = train.data_parallel_size * train.gradient_accumulation_steps / tokens
+    summed = _take(place, mine, factor)
+    skipped = deepspeed_engine.skipped_steps(place.engine) - skipped
+    data = int(progress.data_order_sha256[:10], 16)  # 40 bits: their sum over ranks is exact
+    return _agree(place, train, float(summed), tokens, stop, skipped, data)
+
+
+def _take(place: Workplace, mine: list[tuple[torch.Tensor, torch.Tensor]], factor: float) -> torch.Tensor:
+    """The optimizer step over this rank's micro-batches; its summed loss."""
+    if deepspeed_engine.is_pipeline(place.engine):
+        with ExitStack() as phase:
+            phase.enter_context(place.clock.phase("forward_backward"))
+
+            def before_update() -> None:
+                phase.close()
+                phase.enter_context(place.clock.phase("optimizer"))
+
+            return deepspeed_engine.run_pipeline(place.engine, mine, factor, before_update)
+    summed = torch.zeros((), device=place.device)
+    for inputs, labels in mine:
         with place.clock.phase("forward_backward"):
-            logits = place.engine(input_ids=batch_inputs).logits
-            loss = deepspeed_engine.summed_loss(place.engine, logits, batch_labels)
-            # DeepSpeed averages over ranks and micro-batches; this makes the average that over all tokens of the
-            # global batch, however they fall on ranks, so the layout does not change the gradient.
-            factor = train.data_parallel_size * train.gradient_accumulation_steps / tokens
+            logits = place.engine(input_ids=inputs).logits
+            loss = deepspeed_engine.summed_loss(place.engine, logits, labels)
             place.engine.backward(poisoned(loss, factor))
             summed += loss.detach()
         with place.clock.phase("optimizer"):
             place.engine.step()
-    skipped = deepspeed_engine.skipped_steps(place.engine) - skipped
-    data = int(progress.data_order_sha256[:10], 16)  # 40 bits: their sum over ranks is exact
-    return _agree(place, train, float(summed), tokens, stop, skipped, data)
+    return summed
 
 
 def _agree(

@@ -126,6 +126,7 @@ class RunRecord(Record):
     n_devices: int
     data_parallel_size: int
     tensor_parallel_size: int
+    pipeline_parallel_size: int = 1
     zero_stage: int
     precision: Precision
     wall_clock_s: float = Field(description="over all attempts, start-up included, lost work included")

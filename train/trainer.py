@@ -34,7 +34,7 @@ from train.loop import Workplace, train_steps
 from train.meters import PhaseClock, Progress
 from train.model import build, full_config
 from train.peak import find_peak
-from train.prepare import code_version
+from train.prepare import code_version, device_and_precision
 from train.record import HeldOutLoss, Peak, Precision, RunRecord, StepTime
 from train.reference import reference_directory
 from train.saving import Saver
@@ -86,22 +86,17 @@ def main(run_dir: Path) -> None:
 
 
 def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
-    wanted = config.train.device
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
-    if kind == "cuda":
-        local = int(os.environ["LOCAL_RANK"])
-        if local >= torch.cuda.device_count():
-            raise BadInputError(
-                f"train.data_parallel_size × train.tensor_parallel_size needs {os.environ['LOCAL_WORLD_SIZE']} "
-                f"GPUs on this node and it has {torch.cuda.device_count()}"
-            )
-        torch.cuda.set_device(local)
-        device = torch.device("cuda", local)
-    else:
-        device = torch.device("cpu")
-    if config.train.precision == "auto":
-        return device, "bf16" if kind == "cuda" else "fp32"
-    return device, config.train.precision
+    kind, precision = device_and_precision(config.train)
+    if kind == "cpu":
+        return torch.device("cpu"), precision
+    local = int(os.environ["LOCAL_RANK"])
+    if local >= torch.cuda.device_count():
+        raise BadInputError(
+            "train.data_parallel_size × tensor_parallel_size × pipeline_parallel_size needs "
+            f"{os.environ['LOCAL_WORLD_SIZE']} GPUs on this node and it has {torch.cuda.device_count()}"
+        )
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local), precision
 
 
 def _set_up(
@@ -121,8 +116,7 @@ def _set_up(
         control=control,
         clock=PhaseClock(device),
         saver=Saver(run_dir, layout, train.checkpoint, control, train.collective_timeout_s),
-        # DeepSpeed puts the ranks of one tensor-parallel group next to each other.
-        data_parallel_rank=dist.get_rank() // train.tensor_parallel_size,
+        data_parallel_rank=deepspeed_engine.data_parallel_rank(engine),
         is_main=dist.get_rank() == 0,
     )
     progress = Progress()
@@ -195,6 +189,7 @@ def _record(
         n_devices=dist.get_world_size(),
         data_parallel_size=train.data_parallel_size,
         tensor_parallel_size=train.tensor_parallel_size,
+        pipeline_parallel_size=train.pipeline_parallel_size,
         zero_stage=train.zero_stage,
         precision=precision,
         wall_clock_s=wall_clock_s,

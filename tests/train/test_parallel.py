@@ -21,9 +21,18 @@ LAYOUTS = {
     "ZeRO-3": ("train.data_parallel_size=2", "train.micro_batch_size=4", "train.zero_stage=3"),
     "vocabulary parallel": ("train.tensor_parallel_size=2", "train.vocab_parallel_head=true"),
     "activation checkpointing": ("train.activation_checkpointing=true",),
+    "pipeline": ("train.pipeline_parallel_size=2", "train.micro_batch_size=2", "train.gradient_accumulation_steps=4"),
     "offloaded": ("train.offload_optimizer=true", "train.data_parallel_size=2", "train.micro_batch_size=4"),
 }
-CASES = [("gpt_neox", name) for name in LAYOUTS] + [("gpt2", "tensor parallel"), ("gpt2", "both"), ("gpt2", "ZeRO-3")]
+PIPELINE = ("train.pipeline_parallel_size=2", "train.data_parallel_size=2", "train.micro_batch_size=2")
+# What a pipeline must go together with, at once.
+LAYOUTS["pipeline with all"] = (
+    *(*PIPELINE, "train.gradient_accumulation_steps=2"),
+    *("train.activation_checkpointing=true", "train.offload_optimizer=true"),
+)
+CASES = [("gpt_neox", name) for name in LAYOUTS if name != "pipeline with all"]
+CASES += [("gpt2", "pipeline with all")]
+CASES += [("gpt2", "tensor parallel"), ("gpt2", "both"), ("gpt2", "ZeRO-3")]
 CASES += [("llama", "tensor parallel"), ("llama", "activation checkpointing"), ("gpt2", "vocabulary parallel")]
 CASES += [("opt", "data parallel")]  # with tensor parallelism it drifts apart over 50 steps: see test_gradients
 
