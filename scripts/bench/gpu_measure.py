@@ -250,7 +250,9 @@ def _profile(step: Step, rows: Rows, where: torch.device) -> Profile:
     attention = sorted({str(event.key) for event in events if _is_attention(str(event.key))})
     of_device: Any = DeviceType.CUDA if on_cuda else DeviceType.CPU
     clock = "self_device_time_total" if on_cuda else "self_cpu_time_total"
-    spent = {str(event.key): float(getattr(event, clock)) for event in events if event.device_type == of_device}
+    # An annotation spans kernels and would be counted beside them.
+    kernels = [event for event in events if event.device_type == of_device and not event.is_user_annotation]
+    spent = {str(event.key): float(getattr(event, clock)) for event in kernels}
     total = sum(spent.values())
     longest = sorted(spent.items(), key=lambda item: -item[1])[:TOP_KERNELS] if total else []
     return Profile(
