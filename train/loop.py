@@ -18,6 +18,7 @@ from train.meters import Interval, PhaseClock, Progress
 from train.saving import Saver
 from train.schedule import learning_rate_factor
 from train.skipping import poisoned
+from train.trackers import Feed
 from train.watch import StepDone, Watch
 
 
@@ -30,6 +31,7 @@ class Workplace:
     control: Any
     clock: PhaseClock
     saver: Saver
+    trackers: list[Feed]
     data_parallel_rank: int
     is_main: bool
 
@@ -151,6 +153,8 @@ def _log(
             stream.write(json.dumps(line) + "\n")
     except OSError as error:
         raise WorkFailedError(f"cannot write {path}: {error.strerror}; the last checkpoint is whole") from None
+    for tracker in place.trackers:
+        tracker.log(line)
 
 
 def _checkpoint(place: Workplace, progress: Progress) -> None:

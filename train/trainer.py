@@ -38,6 +38,7 @@ from train.prepare import code_version
 from train.record import HeldOutLoss, Peak, Precision, RunRecord, StepTime
 from train.reference import reference_directory
 from train.saving import Saver
+from train.trackers import open_trackers
 from train.watchdog import Watchdog
 
 STARTED = psutil.Process().create_time()  # so that imports count as start-up
@@ -91,6 +92,8 @@ def main(run_dir: Path) -> None:
         dist.barrier()
     elif place.is_main:
         events.note(run_dir, progress.step, "stop_requested", f"asked to stop: step {progress.step:,} is saved")
+    for feed in place.trackers:  # last of all, when no other rank waits for this one
+        feed.close()
 
 
 def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
@@ -136,6 +139,7 @@ def _set_up(
         control=control,
         clock=clock,
         saver=Saver(run_dir, layout, train.checkpoint, control, train.collective_timeout_s),
+        trackers=open_trackers(config, run_dir, progress.step, attempts) if is_main else [],
         # DeepSpeed puts the ranks of one tensor-parallel group next to each other.
         data_parallel_rank=dist.get_rank() // train.tensor_parallel_size,
         is_main=is_main,
