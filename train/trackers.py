@@ -57,14 +57,13 @@ class WandB:
         import wandb
 
         path = run_dir / "wandb" / "id"
-        self._told = reached if path.is_file() else 0
-        if not path.is_file():
-            path.parent.mkdir(exist_ok=True)
-            write_text(path, secrets.token_hex(8))
+        path.parent.mkdir(exist_ok=True)
+        known = path.read_text(encoding="utf-8") if path.is_file() else None
+        self._told, run_id = (reached, known) if known else (0, secrets.token_hex(8))
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "replibench"),
             name=config.name,
-            id=path.read_text(encoding="utf-8"),
+            id=run_id,
             resume="allow",
             dir=run_dir,
             config=config.model_dump(mode="json"),
@@ -72,6 +71,7 @@ class WandB:
                 console="off", silent=True, init_timeout=WANDB_PATIENCE_S, finish_timeout=WANDB_PATIENCE_S
             ),
         )
+        write_text(path, run_id)  # not before: where it could not begin, it was told nothing
 
     def log(self, line: dict[str, Any]) -> None:
         """Unless it was told already."""

@@ -45,6 +45,42 @@ def test_what_lies_in_a_phase_is_taken_off_it(now: list[float]) -> None:
     assert counted == {"forward_backward": 4, "compile": 10, "communication": 0.5, "optimizer": 2}
 
 
+class FakeEvent:
+    """A CUDA event of a stream that has always done what was queued: its time is the host's."""
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        self.at = time.perf_counter()
+
+    def elapsed_time(self, end: "FakeEvent") -> float:
+        return 1e3 * (end.at - self.at)
+
+
+def test_on_cuda_phases_are_read_from_events_when_it_is_settled(
+    now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = []
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append(True))
+    clock = PhaseClock(torch.device("cuda"), without=["communication"])
+    with clock.phase("forward_backward"):
+        now[0] += 3
+        clock.begin("compile")
+        now[0] += 10
+        clock.end()
+    assert not any(clock.seconds.values())
+    assert not waited
+    clock.settle()
+    assert {name: seconds for name, seconds in clock.seconds.items() if seconds} == {
+        "forward_backward": 3,
+        "compile": 10,
+    }
+    with waits_counted(clock):  # of which the host sees nothing there
+        assert dist.Work.wait.__module__ != meters.__name__
+
+
 def test_a_phase_is_known_only_if_every_attempt_knew_it() -> None:
     clock = PhaseClock(CPU, without=["compile"])
     clock.go_on_from(dict.fromkeys(meters.PHASES, 7.0))

@@ -97,6 +97,10 @@ def test_what_a_tracker_cannot_do_is_said_once_and_training_goes_on(
     assert (event.kind, event.step) == ("tracker_failed", step)
     assert event.message.startswith("wandb is no longer told: ")
     assert event.message.endswith(words)
+    if fails == "init":  # the next attempt can, and has no lines to leave out
+        installed.fails = ""
+        attempt(tmp_path, tiny_config(tmp_path, "gpt_neox", "train.trackers=[wandb]"), 2, range(3, 6))
+        assert [told for told, _ in installed.told] == [3, 4, 5]
 
 
 def test_a_tracker_that_hangs_delays_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
