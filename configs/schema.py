@@ -110,6 +110,9 @@ class TrainConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log_every_steps: Count = 10
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field(
+        (), description="who else gets the logged lines; each is an extra: pip install 'replibench[tensorboard,wandb]'"
+    )
     max_skipped_steps: Natural = Field(
         3, description="steps in a row that may be skipped because a loss or gradient is not finite; then the run stops"
     )

@@ -27,6 +27,7 @@ CARE_KEYS = (
     "train.checkpoint.asynchronous",
     "train.max_skipped_steps",
     "train.collective_timeout_s",
+    "train.trackers",
 )
 
 

@@ -23,6 +23,7 @@ from train.families import Family, family_of
 from train.layouts import check_change, recipe
 from train.record import Identity, Manifest, Precision, ReferenceFacts
 from train.reference import Reference, compare_configs, load_reference
+from train.trackers import check_trackers
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,6 +35,7 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
     anything is written, if anything is wrong; also when the directory holds another run.
     """
     _check_directory(config, run_dir)
+    check_trackers(config.train.trackers)
     reference = load_reference(config.reference, config.revision) if config.reference else None
     family = family_of(_requested(config, reference), "reference" if reference else "architecture")
     architecture, identity = _architecture(config, reference)
