@@ -191,9 +191,10 @@ def _check_precision(train: TrainConfig) -> None:
 
 
 def _check_pipeline(train: TrainConfig, architecture: dict[str, Any]) -> None:
-    stages, n_layers = train.pipeline_parallel_size, from_hf_config(architecture).n_layers
+    stages = train.pipeline_parallel_size
     if stages == 1:
         return
+    n_layers = from_hf_config(architecture).n_layers
     _, precision = device_and_precision(train)
     reason = None
     if train.tensor_parallel_size > 1:

@@ -68,44 +68,43 @@ def test_the_blocks_are_shared_out_evenly_and_in_order() -> None:
 
 
 def _config(directory: Path, *overrides: str) -> Any:
-    short = ("train.steps=16", "train.checkpoint.every_steps=8", "train.checkpoint.keep_last=9")
+    short = ("train.steps=16", "train.checkpoint.every_steps=4", "train.checkpoint.keep_last=9")
     return tiny_config(directory, "gpt2", "architecture.n_layer=4", *short, *overrides, data=DATA)
 
 
-def _as_if_killed_after_step_8(source: Path, run_dir: Path) -> None:
-    shutil.copytree(source, run_dir, ignore=shutil.ignore_patterns("step-00000016", "replica", "run.json"))
+def _as_if_killed_after(step: int, source: Path, run_dir: Path) -> None:
+    late = [f"step-{later:08d}" for later in range(step + 1, 17)]
+    shutil.copytree(source, run_dir, ignore=shutil.ignore_patterns(*late, "replica", "run.json"))
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One run on one process and one of 3 stages, of a family whose embedding and head are one weight."""
-    found = {}
-    for name, overrides in {"one": (), "pipeline": STAGES}.items():
-        directory = tmp_path_factory.mktemp(name)
-        train_tiny(directory / "run", _config(directory, *overrides))
-        found[name] = directory / "run"
+    """A run on one process, and one that went on from its step 8 with 3 stages. Embedding and head are one weight."""
+    directory = tmp_path_factory.mktemp("runs")
+    found = {"one": directory / "one", "stages": directory / "stages"}
+    train_tiny(found["one"], _config(directory))
+    _as_if_killed_after(8, found["one"], found["stages"])
+    train_tiny(found["stages"], _config(directory, *STAGES))
     return found
 
 
 def test_resume_is_bit_identical(runs: dict[str, Path], tmp_path: Path) -> None:
-    _as_if_killed_after_step_8(runs["pipeline"], tmp_path / "run")
+    _as_if_killed_after(12, runs["stages"], tmp_path / "run")
     run_distributed(train_worker, 3, tmp_path / "run")
-    assert losses(tmp_path / "run") == losses(runs["pipeline"])
-    weights = [(run / "replica/model.safetensors").read_bytes() for run in (tmp_path / "run", runs["pipeline"])]
+    assert losses(tmp_path / "run") == losses(runs["stages"])
+    weights = [(run / "replica/model.safetensors").read_bytes() for run in (tmp_path / "run", runs["stages"])]
     assert weights[0] == weights[1]
 
 
-@pytest.mark.parametrize(("before", "after"), [("one", STAGES), ("pipeline", ())], ids=["to it", "from it"])
-def test_a_run_goes_on_with_another_number_of_stages(
-    before: str, after: tuple[str, ...], runs: dict[str, Path], tmp_path: Path
-) -> None:
-    _as_if_killed_after_step_8(runs[before], tmp_path / "run")
-    train_tiny(tmp_path / "run", _config(tmp_path, *after))
+def test_a_run_goes_on_with_another_number_of_stages(runs: dict[str, Path], tmp_path: Path) -> None:
+    assert losses(runs["stages"]) == pytest.approx(losses(runs["one"]), abs=1e-5)
+    _as_if_killed_after(12, runs["stages"], tmp_path / "run")
+    train_tiny(tmp_path / "run", _config(tmp_path))
     assert losses(tmp_path / "run") == pytest.approx(losses(runs["one"]), abs=1e-5)
 
 
 def test_the_record_says_how_it_was_laid_out(runs: dict[str, Path]) -> None:
-    run, one = (json.loads((runs[name] / "run.json").read_text()) for name in ("pipeline", "one"))
+    run, one = (json.loads((runs[name] / "run.json").read_text()) for name in ("stages", "one"))
     sizes = ("pipeline_parallel_size", "n_devices")
     assert [run[key] for key in sizes] == [3, 3]
     assert [one[key] for key in sizes] == [1, 1]
