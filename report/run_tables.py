@@ -117,7 +117,10 @@ def throughput_table(run: RunRecord) -> Table:
         if run.peak is None
         else ("peak", f"{scientific(run.peak.flop_per_s)} FLOP/s, all devices together ({run.peak.source})"),
         ("devices", f"{run.n_devices} × {run.device_name} ({run.device_type})"),
-        ("data parallel × tensor parallel", f"{run.data_parallel_size} × {run.tensor_parallel_size}"),
+        (
+            "data × tensor × pipeline parallel",
+            f"{run.data_parallel_size} × {run.tensor_parallel_size} × {run.pipeline_parallel_size}",
+        ),
         ("ZeRO stage, precision", f"{run.zero_stage}, {run.precision}"),
         ("peak memory", "not recorded" if run.peak_memory_bytes is None else size(run.peak_memory_bytes)),
         ("energy", _energy(run)),

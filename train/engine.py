@@ -73,6 +73,8 @@ def start(
         family.after_split(engine.module)
     if train.compile:
         engine.module.compile()  # in place: parameters keep their names
+        # Eager, the loss alone keeps several copies of the logits in fp32, the largest tensor of a small model's step.
+        engine.summed_cross_entropy = torch.compile(_summed, dynamic=False)
     return engine
 
 
@@ -165,7 +167,8 @@ def summed_loss(engine: Any, logits: torch.Tensor, labels: torch.Tensor) -> torc
     (rows, length), −100 for none."""
     head = _vocab_parallel_head(engine)
     if head is None:
-        return _summed(logits, labels)
+        whole: torch.Tensor = getattr(engine, "summed_cross_entropy", _summed)(logits, labels)
+        return whole
     total: torch.Tensor = vocab_parallel_cross_entropy(
         _flat(logits),
         labels.flatten(),

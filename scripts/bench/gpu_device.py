@@ -25,20 +25,6 @@ def device() -> Device | None:
     )
 
 
-def energy_j(where: torch.device) -> float | None:
-    """What the board has used since the driver was loaded, by NVML; None where it does not count."""
-    if where.type != "cuda":
-        return None
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        board = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(where).uuid}")
-        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(board)) / 1e3
-    except pynvml.NVMLError:
-        return None
-
-
 def _driver() -> str | None:
     import pynvml
 

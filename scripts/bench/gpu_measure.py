@@ -20,10 +20,10 @@ from torch._C._autograd import DeviceType  # as torch.profiler's own code has it
 
 from configs.errors import WorkFailedError, first_line
 from configs.schema import CheckpointConfig, DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
-from scripts.bench.gpu_device import energy_j
 from scripts.bench.gpu_record import Case, Profile, Speed, Spread
 from train import data
 from train import engine as deepspeed_engine
+from train.energy import gpu_meter
 from train.families import family_of
 from train.model import build, full_config
 from train.peak import find_peak
@@ -228,14 +228,16 @@ def _timed_steps(
 ) -> tuple[list[float], float, float | None]:
     """Seconds of each step, the last loss, joules of all."""
     times: list[float] = []
-    loss, before = math.nan, energy_j(where)
+    loss = math.nan
+    uuid = f"GPU-{torch.cuda.get_device_properties(where).uuid}" if where.type == "cuda" else None
+    meter = gpu_meter(uuid) if uuid else None
     while len(times) < case.steps and (len(times) < FEWEST_STEPS or sum(times) < case.timed_s):
         seconds, loss = _timed(step, next(rows))
         times.append(seconds)
-    after = energy_j(where)
+    joules = meter.joules() if meter else None
     if not math.isfinite(loss):
         raise WorkFailedError(f"the loss is {loss}")
-    return times, loss, after - before if after is not None and before is not None else None
+    return times, loss, joules
 
 
 def _profile(step: Step, rows: Rows, where: torch.device) -> Profile:
