@@ -84,6 +84,9 @@ class TrainConfig(Section):
     gradient_accumulation_steps: Count = 1
     data_parallel_size: Count = 1
     tensor_parallel_size: Count = 1
+    pipeline_parallel_size: Count = Field(
+        1, description="stages that the layers are cut into, one process each; with `train.zero_stage` 1 only"
+    )
     zero_stage: Annotated[Literal[0, 1, 2, 3], BeforeValidator(_not_a_bool)] = 1
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, fp32 on a CPU")
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -107,6 +110,9 @@ class TrainConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log_every_steps: Count = 10
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field(
+        (), description="who else gets the logged lines; each is an extra: pip install 'replibench[tensorboard,wandb]'"
+    )
     max_skipped_steps: Natural = Field(
         3, description="steps in a row that may be skipped because a loss or gradient is not finite; then the run stops"
     )
@@ -122,7 +128,7 @@ class TrainConfig(Section):
     @property
     def world_size(self) -> int:
         """Processes of the run."""
-        return self.data_parallel_size * self.tensor_parallel_size
+        return self.data_parallel_size * self.tensor_parallel_size * self.pipeline_parallel_size
 
 
 class EvaluationConfig(Section):

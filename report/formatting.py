@@ -81,6 +81,15 @@ def usd(value: float) -> str:
     return f"${significant(value, 3)}"
 
 
+def energy(joules: float) -> str:
+    """Joules, and kilowatt-hours from one on: `5.40 MJ (1.50 kWh)`."""
+    for unit, name in ((1e9, "GJ"), (1e6, "MJ"), (1e3, "kJ")):
+        if joules >= unit:
+            plain = f"{significant(joules / unit, 3)} {name}"
+            return plain + (f" ({significant(joules / 3.6e6, 3)} kWh)" if joules >= 3.6e6 else "")
+    return f"{significant(joules, 3)} J"
+
+
 def size(value: int) -> str:
     """Bytes with a binary prefix: `1.87 GiB`."""
     for unit, name in BINARY_PREFIXES:

@@ -40,7 +40,10 @@ DARK: Final = {
     TEAL: "#56d4dd",
     ROSE: "#ff9bce",
 }
-PHASE_COLOURS = (FAINT, TEAL, REPLICA, VIOLET, ORIGINAL, ROSE, GRID)
+PHASE_COLOURS = {
+    **{"start-up": FAINT, "compiling": UNSURE, "data": TEAL, "forward and backward": REPLICA, "optimizer": VIOLET},
+    **{"communication": GOOD, "checkpoints": ORIGINAL, "evaluation": ROSE, "other": GRID},
+}
 TONE_COLOURS: dict[Tone, str] = {"good": GOOD, "bad": BAD, "unsure": UNSURE, "muted": FAINT, "plain": INK}
 SYMBOLS: dict[EvidenceStatus, str] = {
     "replicated": "circle",
@@ -264,23 +267,23 @@ def time_plot(run: RunRecord) -> Plot:
     """One stacked bar of seconds by phase."""
     split = phases(run.time)
     figure = go.Figure()
-    for (name, spent), colour in zip(split, PHASE_COLOURS, strict=True):
+    for name, spent in split:
         figure.add_trace(
             go.Bar(
                 name=name,
                 x=[spent],
                 y=[""],
                 orientation="h",
-                marker={"color": colour, "line": {"color": PAPER, "width": 1}},
+                marker={"color": PHASE_COLOURS[name], "line": {"color": PAPER, "width": 1}},
                 hovertemplate=f"{name}: {seconds(spent)}<extra></extra>",
             )
         )
-    # On a phone the legend is a column of seven; half of the plot, plotly's limit, would make it scroll.
-    figure.update_layout(barmode="stack", showlegend=True, legend_traceorder="normal", legend_maxheight=170)
+    # On a phone the legend is a column of up to nine; half of the plot, plotly's limit, would make it scroll.
+    figure.update_layout(barmode="stack", showlegend=True, legend_traceorder="normal", legend_maxheight=210)
     figure.update_xaxes(title_text="seconds")
     told = ", ".join(f"{name} {seconds(spent)}" for name, spent in split)
     return Plot(
-        "time", "Seconds of the run by phase", f"Stacked bar of seconds by phase: {told}.", _styled(figure, 290)
+        "time", "Seconds of the run by phase", f"Stacked bar of seconds by phase: {told}.", _styled(figure, 330)
     )
 
 

@@ -6,16 +6,18 @@ from typing import Any
 
 from accounting.flops import FlopLedger
 from report.content import Cell, Column, Table, pairs, row
-from report.formatting import count, loss, percent, scientific, seconds, significant, size, yes_no
+from report.formatting import count, energy, loss, percent, scientific, seconds, significant, size, yes_no
 from train.events import Event
 from train.record import Manifest, RunRecord, StepTime
 
 MOST_EVENTS = 30  # rows of a table
 PHASES = (
     ("start_up_s", "start-up"),
+    ("compile_s", "compiling"),
     ("data_s", "data"),
     ("forward_backward_s", "forward and backward"),
     ("optimizer_s", "optimizer"),
+    ("communication_s", "communication"),
     ("checkpoint_s", "checkpoints"),
     ("evaluation_s", "evaluation"),
     ("other_s", "other"),
@@ -50,17 +52,19 @@ MATMULS = (
 
 
 def phases(time: StepTime) -> tuple[tuple[str, float], ...]:
-    """Phase and seconds, in the order in which a run goes through them."""
-    return tuple((label, getattr(time, field)) for field, label in PHASES)
+    """Phase and seconds, in the order in which a run goes through them, without those that were not measured."""
+    split = ((label, getattr(time, field)) for field, label in PHASES)
+    return tuple((label, spent) for label, spent in split if spent is not None)
 
 
 def time_table(run: RunRecord) -> Table:
     """Seconds by phase, and each phase's share of their sum."""
     split = phases(run.time)
     whole = sum(spent for _, spent in split)
+    apart = "" if run.time.communication_s is not None else " Communication is not known apart from them."
     return Table(
-        "Where the time went: seconds of rank 0 by phase. The phases do not overlap; % is of their sum. "
-        f"Wall-clock over all attempts: {seconds(run.wall_clock_s)}.",
+        "Where the time went: seconds of rank 0 by phase. The phases do not overlap; % is of their sum."
+        f"{apart} Wall-clock over all attempts: {seconds(run.wall_clock_s)}.",
         (Column("phase"), Column("time", numeric=True), Column("%", numeric=True)),
         tuple(row(label, seconds(spent), percent(spent / whole, 1) if whole > 0 else "–") for label, spent in split),
     )
@@ -113,14 +117,24 @@ def throughput_table(run: RunRecord) -> Table:
         if run.peak is None
         else ("peak", f"{scientific(run.peak.flop_per_s)} FLOP/s, all devices together ({run.peak.source})"),
         ("devices", f"{run.n_devices} × {run.device_name} ({run.device_type})"),
-        ("data parallel × tensor parallel", f"{run.data_parallel_size} × {run.tensor_parallel_size}"),
+        (
+            "data × tensor × pipeline parallel",
+            f"{run.data_parallel_size} × {run.tensor_parallel_size} × {run.pipeline_parallel_size}",
+        ),
         ("ZeRO stage, precision", f"{run.zero_stage}, {run.precision}"),
         ("peak memory", "not recorded" if run.peak_memory_bytes is None else size(run.peak_memory_bytes)),
+        ("energy", _energy(run)),
         ("restarts", count(run.restarts)),
         ("steps lost to restarts", count(run.lost_steps)),
         ("steps skipped (loss or gradient not finite)", count(run.skipped_steps)),
         heads=("quantity", "value"),
     )
+
+
+def _energy(run: RunRecord) -> str:
+    if run.energy_joules is None:
+        return "not measured: neither GPUs (NVML) nor CPU packages (RAPL) could be read in every attempt"
+    return f"{energy(run.energy_joules)} over all attempts ({run.energy_source})"
 
 
 def events_table(events: Sequence[Event]) -> Table:

@@ -106,7 +106,8 @@ def _type(field: Schema, definitions: Schema) -> str:
     if "const" in field or "enum" in field:
         return ", ".join(f"`{choice}`" for choice in field.get("enum", [field.get("const")]))
     if field["type"] == "array":
-        return "[" + "; ".join(_type(item, definitions) for item in field["prefixItems"]) + "]"
+        parts = [_type(item, definitions) for item in field.get("prefixItems", ())]
+        return f"[{'; '.join(parts)}]" if parts else f"list of {_type(field['items'], definitions)}"
     if field["type"] == "object":
         values = field["additionalProperties"]
         return "mapping" if values is True else f"mapping of {_type(values, definitions)}"

@@ -40,7 +40,8 @@ def train(config: RunConfig, run_dir: Path, screen: Screen) -> RunRecord:
 
             def on_progress(line: dict[str, Any]) -> None:
                 loss = "none" if line["loss"] is None else f"{line['loss']:.3f}"
-                update(line["step"], f"loss {loss}, {line['tokens_per_s']:,.0f} tokens/s")
+                left_s = (config.train.steps - line["step"]) * line["step_time_s"]
+                update(line["step"], f"loss {loss}, {line['tokens_per_s']:,.0f} tok/s", left_s)
 
             launch(run_dir, config.train, on_progress, screen.say)
     return read_record(run_dir / "run.json", RunRecord)

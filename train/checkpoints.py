@@ -43,7 +43,7 @@ class Layout(Record):
         """For a message."""
         return (
             f"data_parallel_size={self.data_parallel_size} tensor_parallel_size={self.tensor_parallel_size} "
-            f"zero_stage={self.zero_stage}"
+            f"pipeline_parallel_size={self.pipeline_parallel_size} zero_stage={self.zero_stage}"
         )
 
 

@@ -4,7 +4,9 @@ DeepSpeed's converter writes two dialects: what it makes of ZeRO-3 only ZeRO-3 r
 they. `complete` adds to each what the other's readers look for, so that any stage goes on from any.
 """
 
+import os
 import runpy
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -35,6 +37,8 @@ def complete(target: Path) -> None:
     step = _step(target, state)
     for parameter in (directory for directory in (target / "zero").iterdir() if directory.is_dir()):
         _complete_parameter(parameter, shapes.get(parameter.name), step)
+    for name, stored_as in (facts.get("shared_params") or {}).items():
+        _name_twice(target / "zero" / name, target / "zero" / stored_as)
     state.pop("fp32_flat_groups", None)  # ZeRO-3 leaves one rank's whole state in it
     state["optimizer_state_dict"] = {"state": {0: {"step": step}}, "param_groups": state["param_groups"]}
     state.setdefault("ds_version", facts["ds_version"])
@@ -48,6 +52,12 @@ def _name_both_ways(target: Path, models: list[Path]) -> None:
         for name in (f"mp_rank_{rank}", f"zero_pp_rank_0_mp_rank_{rank}"):
             if not (target / name).exists():
                 (target / name).hardlink_to(path)
+
+
+def _name_twice(tied: Path, stored: Path) -> None:
+    """A tied weight's state has the name of the embedding; a pipeline's last stage looks for that of the head."""
+    shutil.rmtree(tied, ignore_errors=True)  # what the converter puts there has no moments
+    shutil.copytree(stored, tied, copy_function=os.link)
 
 
 def _step(target: Path, state: dict[str, Any]) -> torch.Tensor:

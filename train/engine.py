@@ -5,6 +5,7 @@
 
 import math
 import os
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,17 @@ if not torch.cuda.is_available():
 import deepspeed
 import deepspeed.ops
 from deepspeed.module_inject.layers import VocabParallelLinear
+from deepspeed.pipe import LayerSpec, PipelineModule
 from deepspeed.sequence.cross_entropy import vocab_parallel_cross_entropy
+from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from configs.schema import TrainConfig
 from train.families import Family
 from train.model import decay_groups
-from train.skipping import SkippingAdamW
+from train.pipeline import Stage, tied_weight
+from train.skipping import SkippingAdamW, poisoned
 
 AFTER_THE_WATCHDOG_S = 60
 
@@ -46,29 +50,86 @@ def initialise(device: torch.device, timeout_s: float) -> None:
 def start(
     model: PreTrainedModel, family: Family, train: TrainConfig, precision: str, *, universal: bool = False
 ) -> Any:
-    """Wrap the model: tensor-parallel split, ZeRO, AdamW, clipping. Returns the DeepSpeed engine.
+    """Wrap the model: tensor-parallel split or pipeline, ZeRO, AdamW, clipping. Returns the DeepSpeed engine.
 
     With `universal`, `read` will be given a checkpoint that was converted from another layout.
     """
+    if train.activation_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    module = _Pipeline(model, family, train.pipeline_parallel_size) if train.pipeline_parallel_size > 1 else model
     bare = train.zero_stage == 0 and precision == "fp32"  # DeepSpeed wraps nothing round the optimizer then
     optimizer = (SkippingAdamW if bare else torch.optim.AdamW)(
-        decay_groups(model, train.optimizer.weight_decay),
+        decay_groups(module, train.optimizer.weight_decay),
         lr=train.optimizer.learning_rate,
         betas=train.optimizer.betas,
         eps=train.optimizer.eps,
         fused=True,
     )
-    if train.activation_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
     settings = _settings(family, train, precision)
     if universal:
         settings["checkpoint"] = {"load_universal": True}
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings)
+    engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
     if train.tensor_parallel_size > 1 and family.after_split:
         family.after_split(engine.module)
     if train.compile:
         engine.module.compile()  # in place: parameters keep their names
+        # Eager, the loss alone keeps several copies of the logits in fp32, the largest tensor of a small model's step.
+        engine.summed_cross_entropy = torch.compile(_summed, dynamic=False)
     return engine
+
+
+class _Pipeline(PipelineModule):  # type: ignore[misc]
+    """The stages, one a process, as DeepSpeed's pipeline engine runs them; the last one sums the loss."""
+
+    def __init__(self, model: PreTrainedModel, family: Family, n_stages: int) -> None:
+        self.config = model.config
+        is_tied = tied_weight(model) is not None
+        stages = [LayerSpec(Stage, model, family, index, n_stages) for index in range(n_stages)]
+        super().__init__(stages, num_stages=n_stages, loss_fn=self._loss, partition_method="uniform")
+        self.factor, self.summed = 0.0, torch.zeros(())
+        self._tied: list[tuple[Any, Any]] = self._tie() if is_tied else []
+
+    @property
+    def stage(self) -> Stage:
+        """This process's."""
+        stage: Stage = self.forward_funcs[0]
+        return stage
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Parameter]]:
+        """Under the names of the whole model, so that a checkpoint of one layout has those of the others."""
+        yield from self.stage.model.named_parameters(prefix, recurse, remove_duplicate)
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss = _summed(logits, labels)
+        self.summed = self.summed + loss.detach()
+        return poisoned(loss, self.factor)
+
+    def _tie(self) -> list[tuple[Any, Any]]:
+        """The embedding of the first stage and the head of the last are one weight: their gradients are summed."""
+        ours: list[tuple[Any, Any]] = []
+        for ranks in self.topology().get_axis_comm_lists("pipe"):
+            group = dist.new_group([ranks[0], ranks[-1]])
+            if dist.get_rank() == ranks[0]:
+                ours.append((self.stage.model.get_input_embeddings().weight, group))
+            elif dist.get_rank() == ranks[-1]:
+                weight = self.stage.model.get_output_embeddings().weight
+                weight.ds_pipe_replicated = True  # the gradient norm counts it once
+                ours.append((weight, group))
+        return ours
+
+    def ckpt_layer_path(self, ckpt_dir: str, local_layer_idx: int) -> str:
+        """Where the weights of this stage are. Files with DeepSpeed's names its converter would take for Megatron's."""
+        return str(Path(ckpt_dir) / f"stage_{self.stage_id:02d}.pt")
+
+    def ckpt_layer_path_list(self, ckpt_dir: str, local_layer_idx: int) -> list[str]:
+        """The same, to load them."""
+        return [self.ckpt_layer_path(ckpt_dir, local_layer_idx)]
+
+    def get_tied_weights_and_groups(self) -> list[tuple[Any, Any]]:
+        """What DeepSpeed sums over each group after the micro-batches."""
+        return self._tied
 
 
 def _settings(family: Family, train: TrainConfig, precision: str) -> dict[str, Any]:
@@ -105,14 +166,12 @@ def summed_loss(engine: Any, logits: torch.Tensor, labels: torch.Tensor) -> torc
     """Cross-entropy in nats, summed over tokens: logits (rows, length, vocabulary), or this rank's part of it; labels
     (rows, length), −100 for none."""
     head = _vocab_parallel_head(engine)
-    flat = logits.flatten(0, 1)
-    flat = flat if flat.dtype == torch.float64 else flat.float()
-    targets = labels.flatten()
     if head is None:
-        return cross_entropy(flat, targets, reduction="sum")
+        whole: torch.Tensor = getattr(engine, "summed_cross_entropy", _summed)(logits, labels)
+        return whole
     total: torch.Tensor = vocab_parallel_cross_entropy(
-        flat,
-        targets,
+        _flat(logits),
+        labels.flatten(),
         head.mp_group,
         vocab_start_index=head.vocab_start_index,
         vocab_end_index=head.vocab_end_index,
@@ -122,14 +181,86 @@ def summed_loss(engine: Any, logits: torch.Tensor, labels: torch.Tensor) -> torc
     return total
 
 
-def whole_logits(engine: Any, logits: torch.Tensor) -> torch.Tensor:
-    """Logits over the whole vocabulary, where a vocabulary-parallel head gave each rank a part. Collective."""
+def _summed(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return cross_entropy(_flat(logits), labels.flatten(), reduction="sum")
+
+
+def _flat(logits: torch.Tensor) -> torch.Tensor:
+    flat = logits.flatten(0, 1)
+    return flat if flat.dtype == torch.float64 else flat.float()
+
+
+def is_pipeline(engine: Any) -> bool:
+    """Whether the engine takes its steps with `run_pipeline`."""
+    return isinstance(engine.module, PipelineModule)
+
+
+def data_parallel_rank(engine: Any) -> int:
+    """Which part of the global batch this process works on."""
+    if is_pipeline(engine):
+        return int(engine.grid.get_data_parallel_rank())
+    # DeepSpeed puts the ranks of one tensor-parallel group next to each other.
+    return int(dist.get_rank() // max(1, engine.autotp_size()))
+
+
+def run_pipeline(
+    engine: Any, batches: list[tuple[torch.Tensor, torch.Tensor]], factor: float, before_update: Callable[[], None]
+) -> torch.Tensor:
+    """One optimizer step of a pipeline over this rank's micro-batches (inputs, labels). Collective.
+
+    The loss of each is multiplied by `factor`. `before_update` is called when the gradients are there. Returns the sum
+    of the losses of this rank's micro-batches, without the factor: 0 but on the last stage.
+    """
+    module, optimizer = engine.module, engine.optimizer
+    module.factor, module.summed = factor, torch.zeros((), device=engine.device)
+    update = optimizer.step
+
+    def announced(*arguments: Any, **options: Any) -> Any:
+        before_update()
+        return update(*arguments, **options)
+
+    optimizer.step = announced
+    try:
+        engine.train_batch(iter(batches))
+    finally:
+        optimizer.step = update
+    summed: torch.Tensor = module.summed
+    return summed
+
+
+def logits_of(engine: Any, inputs: torch.Tensor) -> torch.Tensor:
+    """What the model makes of token ids (rows, length): (rows, length, vocabulary), on all ranks. Collective."""
+    engine.eval()
+    with torch.no_grad():
+        logits = _pipeline_logits(engine, inputs) if is_pipeline(engine) else _whole_logits(engine, inputs)
+    engine.train()
+    return logits
+
+
+def _whole_logits(engine: Any, inputs: torch.Tensor) -> torch.Tensor:
+    """Where a vocabulary-parallel head gives each rank a part, the parts together."""
+    logits: torch.Tensor = engine(input_ids=inputs).logits
     head = _vocab_parallel_head(engine)
     if head is None:
         return logits
     parts = [torch.empty_like(logits) for _ in range(dist.get_world_size(head.mp_group))]
     dist.all_gather(parts, logits.contiguous(), group=head.mp_group)
     return torch.cat(parts, dim=-1)
+
+
+def _pipeline_logits(engine: Any, inputs: torch.Tensor) -> torch.Tensor:
+    """The last stage's, for all."""
+    engine.reset_activation_shape()  # these rows are another number than those of a micro-batch
+    # It must take a loss on the way, whatever the labels: it adds it to that of the last training step.
+    _, ours = engine.eval_batch(iter([(inputs, inputs)]), return_logits=True, num_micro_batches=1)
+    engine.reset_activation_shape()
+    shape, grid = (*inputs.shape, engine.module.config.vocab_size), engine.grid
+    logits = torch.empty(shape, dtype=next(engine.module.parameters()).dtype, device=engine.device)
+    if ours is not None:
+        logits.copy_(ours)
+    last = grid.stage_to_global(grid.get_pipe_parallel_world_size() - 1)
+    dist.broadcast(logits, src=last, group=grid.get_pipe_parallel_group())
+    return logits
 
 
 def _vocab_parallel_head(engine: Any) -> Any:
@@ -178,9 +309,30 @@ def loss_scale(engine: Any) -> float | None:
 
 def gather(engine: Any) -> dict[str, torch.Tensor] | None:
     """Full, unsplit weights under the module's own names, on rank 0; None elsewhere. Collective."""
+    if is_pipeline(engine):
+        return _gather_stages(engine)
     if engine.zero_optimization_stage() == 3 or engine.autotp_size() > 1:
         # private, and the one call that undoes both the ZeRO-3 and the tensor-parallel split; dtype stays
         state = engine._consolidated_16bit_state_dict()
     else:
         state = engine.module.state_dict()
     return {name: tensor.detach().cpu() for name, tensor in state.items()} if dist.get_rank() == 0 else None
+
+
+def _gather_stages(engine: Any) -> dict[str, torch.Tensor] | None:
+    """One weight after the other, from the stages of the first copy of the model to rank 0, which is its first."""
+    whole: dict[str, torch.Tensor] = {}
+    mine = {name: tensor.detach() for name, tensor in engine.module.stage.model.state_dict().items()}
+    names: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(names, [(name, tensor.shape, tensor.dtype) for name, tensor in mine.items()])
+    for rank in engine.module.topology().get_axis_comm_lists("pipe")[0]:
+        for name, shape, dtype in names[rank]:
+            if dist.get_rank() == rank == 0:
+                whole[name] = mine[name].cpu()
+            elif dist.get_rank() == rank:
+                dist.send(mine[name].contiguous(), 0)
+            elif dist.get_rank() == 0:
+                received = torch.empty(shape, dtype=dtype, device=engine.device)
+                dist.recv(received, rank)
+                whole[name] = received.cpu()
+    return whole if dist.get_rank() == 0 else None

@@ -19,6 +19,7 @@ Kind = Literal[
     "skipped_step",  # no weight was changed: a loss or gradient was not finite
     "loss_scale",  # fp16: gradients overflowed, the step is skipped and the loss scale lowered
     "loss_spike",  # a loss far above those before it
+    "tracker_failed",  # TensorBoard or W&B gets no more lines
     "stop_requested",  # a signal: a checkpoint is written and the run ends
 ]
 

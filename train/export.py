@@ -48,10 +48,7 @@ def logit_difference(engine: Any, directory: Path, corpus: Corpus, precision: st
     reported: there the two differ by rounding inside the forward pass.
     """
     inputs = torch.from_numpy(inputs_and_labels(corpus.held_out[:8])[0]).to(device)
-    engine.eval()
-    with torch.no_grad():
-        logits = deepspeed_engine.whole_logits(engine, engine(input_ids=inputs).logits).float()
-    engine.train()
+    logits = deepspeed_engine.logits_of(engine, inputs).float()
     dtype = torch.float32 if precision == "fp32" else next(engine.module.parameters()).dtype
     reloaded = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
     with torch.no_grad():

@@ -18,6 +18,9 @@ class Family:
     `column` and `row` are the tensor-parallel plan: regular expressions of parameter names whose weight is split by
     output (column) or by input (row). DeepSpeed is never left to guess: without a plan it refuses GPT-2, and
     transformers' own plan for some families is silently wrong.
+
+    `blocks`, `before` and `after` are the pipeline plan, as names of modules: the list of blocks, which the stages
+    share out, what only the first stage has and what only the last has.
     """
 
     heads_key: str
@@ -26,6 +29,9 @@ class Family:
     dropout_keys: tuple[str, ...]
     column: tuple[str, ...]
     row: tuple[str, ...]
+    blocks: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
     key_heads_key: str | None = None  # where the keys' heads have a number of their own, which must be divided too
     fused_qkv: str | None = None  # a column pattern whose output is q, k and v one after the other: split each
     conv1d: bool = False  # the family stores weights transposed (Conv1D); trained as Linear, exported as Conv1D
@@ -59,6 +65,9 @@ FAMILIES: dict[str, Family] = {
         dropout_keys=("attn_pdrop", "embd_pdrop", "resid_pdrop"),
         column=(r".*\.mlp\.c_fc\.weight$",),
         row=(r".*\.attn\.c_proj\.weight$", r".*\.mlp\.c_proj\.weight$"),
+        blocks="transformer.h",
+        before=("transformer.wte", "transformer.wpe"),
+        after=("transformer.ln_f", "lm_head"),
         fused_qkv=r".*\.attn\.c_attn\.weight$",
         conv1d=True,
         after_split=_gpt2_after_split,
@@ -71,6 +80,9 @@ FAMILIES: dict[str, Family] = {
         # q, k and v of one head lie together here, so a plain split by output keeps heads whole.
         column=(r".*\.attention\.query_key_value\.weight$", r".*\.mlp\.dense_h_to_4h\.weight$"),
         row=(r".*\.attention\.dense\.weight$", r".*\.mlp\.dense_4h_to_h\.weight$"),
+        blocks="gpt_neox.layers",
+        before=("gpt_neox.embed_in",),
+        after=("gpt_neox.final_layer_norm", "lm_head"),
         initial_stds=_pythia_stds,
     ),
     "opt": Family(
@@ -80,6 +92,9 @@ FAMILIES: dict[str, Family] = {
         dropout_keys=("dropout", "attention_dropout", "activation_dropout", "layerdrop"),
         column=(r".*\.self_attn\.[qkv]_proj\.weight$", r".*\.fc1\.weight$"),
         row=(r".*\.self_attn\.out_proj\.weight$", r".*\.fc2\.weight$"),
+        blocks="model.decoder.layers",
+        before=("model.decoder.embed_tokens", "model.decoder.embed_positions", "model.decoder.project_in"),
+        after=("model.decoder.final_layer_norm", "model.decoder.project_out", "lm_head"),
         initial_stds=_opt_stds,
     ),
     "llama": Family(
@@ -89,6 +104,9 @@ FAMILIES: dict[str, Family] = {
         dropout_keys=("attention_dropout",),
         column=(r".*\.self_attn\.[qkv]_proj\.weight$", r".*\.mlp\.(gate|up)_proj\.weight$"),
         row=(r".*\.self_attn\.o_proj\.weight$", r".*\.mlp\.down_proj\.weight$"),
+        blocks="model.layers",
+        before=("model.embed_tokens",),
+        after=("model.norm", "lm_head"),
         key_heads_key="num_key_value_heads",
     ),
 }

@@ -16,6 +16,7 @@ LAYOUT_KEYS = (
     "train.gradient_accumulation_steps",
     "train.data_parallel_size",
     "train.tensor_parallel_size",
+    "train.pipeline_parallel_size",
     "train.zero_stage",
 )
 # How a run is looked after: free.
@@ -26,6 +27,7 @@ CARE_KEYS = (
     "train.checkpoint.asynchronous",
     "train.max_skipped_steps",
     "train.collective_timeout_s",
+    "train.trackers",
 )
 
 

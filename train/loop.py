@@ -1,8 +1,8 @@
 """The training loop: rows in, optimizer steps out. Everything it reports goes through the meters."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from configs.schema import TrainConfig
 from train import engine as deepspeed_engine
 from train.certificate import after_batch
 from train.data import Corpus, batch_rows, inputs_and_labels, row_order
-from train.meters import PhaseClock, Progress
+from train.meters import Interval, PhaseClock, Progress
 from train.saving import Saver
 from train.schedule import learning_rate_factor
 from train.skipping import poisoned
+from train.trackers import Feed
 from train.watch import StepDone, Watch
 
 
@@ -31,6 +32,7 @@ class Workplace:
     control: Any
     clock: PhaseClock
     saver: Saver
+    trackers: list[Feed]
     data_parallel_rank: int
     is_main: bool
 
@@ -41,31 +43,29 @@ def train_steps(
     corpus: Corpus,
     progress: Progress,
     run_dir: Path,
-    elapsed_s: Callable[[], float],
+    totals: Callable[[], dict[str, float]],
     stop_requested: Callable[[], bool],
 ) -> bool:
     """Train from `progress` to the last step. Returns False when a stop was requested (a checkpoint is written).
 
-    Raises WorkFailedError when too many steps in a row had a loss or gradient that is not finite.
+    `totals`: what goes into each logged line beside the steps' own figures. Collective. Raises WorkFailedError when too
+    many steps in a row had a loss or gradient that is not finite.
     """
     order = row_order(len(corpus.rows), train.seed)
     watch = Watch(place.engine, place.saver, train, run_dir if place.is_main else None)
-    interval_start, untimed_s, timed_steps = time.perf_counter(), 0.0, 0
+    interval = Interval(place.clock)
     while progress.step < train.steps:
         done = _step(place, train, corpus, order, progress, stop_requested())
         progress.add(done.loss, done.tokens)
         watch.look_at(progress, done)
         place.saver.check()
-        timed_steps += 1  # after a resume fewer than the interval has
+        interval.steps += 1  # after a resume fewer than a line stands for
         place.clock.settle()
         if progress.step % train.log_every_steps == 0 or progress.step == train.steps:
-            seconds = (time.perf_counter() - interval_start - untimed_s) / timed_steps
-            _log(place, train, progress, seconds, elapsed_s(), run_dir / "metrics.jsonl")
-            interval_start, untimed_s, timed_steps = time.perf_counter(), 0.0, 0
+            _log(place, train, progress, interval, totals(), run_dir / "metrics.jsonl")
+            interval.start_next()
         if progress.step % train.checkpoint.every_steps == 0 or progress.step == train.steps or done.stop:
-            begin = time.perf_counter()
             _checkpoint(place, progress)
-            untimed_s += time.perf_counter() - begin
         if done.stop and progress.step < train.steps:
             place.saver.finish()
             return False
@@ -85,22 +85,37 @@ def _step(place: Workplace, train: TrainConfig, corpus: Corpus, order: Any, prog
     rate = train.optimizer.learning_rate * learning_rate_factor(train.schedule, progress.step, train.steps)
     for group in place.engine.optimizer.param_groups:
         group["lr"] = rate
-    summed = torch.zeros((), device=place.device)
     skipped = deepspeed_engine.skipped_steps(place.engine)
-    for batch_inputs, batch_labels in mine:
+    # DeepSpeed averages over ranks and micro-batches; this makes the average that over all tokens of the global batch,
+    # however they fall on ranks, so the layout does not change the gradient.
+    factor = train.data_parallel_size * train.gradient_accumulation_steps / tokens
+    summed = _take(place, mine, factor)
+    skipped = deepspeed_engine.skipped_steps(place.engine) - skipped
+    data = int(progress.data_order_sha256[:10], 16)  # 40 bits: their sum over ranks is exact
+    return _agree(place, train, float(summed), tokens, stop, skipped, data)
+
+
+def _take(place: Workplace, mine: list[tuple[torch.Tensor, torch.Tensor]], factor: float) -> torch.Tensor:
+    """The optimizer step over this rank's micro-batches; its summed loss."""
+    if deepspeed_engine.is_pipeline(place.engine):
+        with ExitStack() as phase:
+            phase.enter_context(place.clock.phase("forward_backward"))
+
+            def before_update() -> None:
+                phase.close()
+                phase.enter_context(place.clock.phase("optimizer"))
+
+            return deepspeed_engine.run_pipeline(place.engine, mine, factor, before_update)
+    summed = torch.zeros((), device=place.device)
+    for inputs, labels in mine:
         with place.clock.phase("forward_backward"):
-            logits = place.engine(input_ids=batch_inputs).logits
-            loss = deepspeed_engine.summed_loss(place.engine, logits, batch_labels)
-            # DeepSpeed averages over ranks and micro-batches; this makes the average that over all tokens of the
-            # global batch, however they fall on ranks, so the layout does not change the gradient.
-            factor = train.data_parallel_size * train.gradient_accumulation_steps / tokens
+            logits = place.engine(input_ids=inputs).logits
+            loss = deepspeed_engine.summed_loss(place.engine, logits, labels)
             place.engine.backward(poisoned(loss, factor))
             summed += loss.detach()
         with place.clock.phase("optimizer"):
             place.engine.step()
-    skipped = deepspeed_engine.skipped_steps(place.engine) - skipped
-    data = int(progress.data_order_sha256[:10], 16)  # 40 bits: their sum over ranks is exact
-    return _agree(place, train, float(summed), tokens, stop, skipped, data)
+    return summed
 
 
 def _agree(
@@ -130,8 +145,11 @@ def _micro_batches(
         yield inputs[part].to(device, non_blocking=True), labels[part].to(device, non_blocking=True)
 
 
-def _log(place: Workplace, train: TrainConfig, progress: Progress, step_s: float, elapsed_s: float, path: Path) -> None:
-    loss = progress.close_interval(step_s)
+def _log(
+    place: Workplace, train: TrainConfig, progress: Progress, interval: Interval, totals: dict[str, float], path: Path
+) -> None:
+    step_s = interval.seconds_per_step()
+    loss = progress.close_interval(step_s, is_warm_up=interval.is_first)
     if not place.is_main:
         return
     batch_tokens = train.global_batch_rows * train.sequence_length
@@ -144,13 +162,15 @@ def _log(place: Workplace, train: TrainConfig, progress: Progress, step_s: float
         "grad_norm": deepspeed_engine.gradient_norm(place.engine),
         "step_time_s": step_s,
         "tokens_per_s": batch_tokens / step_s,
-        "elapsed_s": elapsed_s,
+        **totals,
     }
     try:
         with path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
     except OSError as error:
         raise WorkFailedError(f"cannot write {path}: {error.strerror}; the last checkpoint is whole") from None
+    for tracker in place.trackers:
+        tracker.log(line)
 
 
 def _checkpoint(place: Workplace, progress: Progress) -> None:

@@ -7,7 +7,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AttentionInterface,
+    AutoConfig,
+    AutoModelForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
@@ -15,6 +22,12 @@ from accounting.hf_config import from_hf_config
 from configs.errors import BadInputError, first_line
 from train.families import Family, family_of
 from train.record import Difference
+
+# PyTorch's scaled-dot-product attention, told to be causal. As "sdpa", transformers looks for packed documents
+# in the positions first: a wait for the GPU in each forward, and under torch.compile an explicit mask, which shuts
+# the flash kernel out. A name that it knows no mask for gets none.
+CAUSAL_ATTENTION = "replibench_causal"
+AttentionInterface.register(CAUSAL_ATTENTION, sdpa_attention_forward)
 
 
 def full_config(config: dict[str, Any], where: str = "architecture") -> PretrainedConfig:
@@ -41,10 +54,12 @@ def build(
     for key in family.dropout_keys:
         setattr(training, key, 0.0)
     training.use_cache = False
+    if getattr(training, "activation_function", None) == "gelu_new":
+        training.activation_function = "gelu_pytorch_tanh"  # the same function in one kernel instead of eight
     torch.manual_seed(seed)
     with torch.device(device):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            training, attn_implementation="sdpa", dtype=torch.float32
+            training, attn_implementation=CAUSAL_ATTENTION, dtype=torch.float32
         )
     if initialisation == "paper" and family.initial_stds:
         shape = from_hf_config(training.to_dict())

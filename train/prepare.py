@@ -10,18 +10,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from accounting.hf_config import from_hf_config
 from configs.errors import BadInputError
 from configs.files import read_record, sha256_of_json, write_record, write_text
 from configs.loader import load_config, write_config
-from configs.schema import RunConfig
+from configs.schema import RunConfig, TrainConfig
 from train.data import MARK as DATA_MARK
 from train.data import prepare as prepare_corpus
 from train.families import Family, family_of
 from train.layouts import check_change, recipe
-from train.record import Identity, Manifest, ReferenceFacts
+from train.record import Identity, Manifest, Precision, ReferenceFacts
 from train.reference import Reference, compare_configs, load_reference
+from train.trackers import check_trackers
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,6 +35,7 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
     anything is written, if anything is wrong; also when the directory holds another run.
     """
     _check_directory(config, run_dir)
+    check_trackers(config.train.trackers)
     reference = load_reference(config.reference, config.revision) if config.reference else None
     family = family_of(_requested(config, reference), "reference" if reference else "architecture")
     architecture, identity = _architecture(config, reference)
@@ -160,8 +163,55 @@ def _check_layout(config: RunConfig, family: Family, architecture: dict[str, Any
             f"train.tensor_parallel_size: {train.tensor_parallel_size} does not divide the {heads} attention heads "
             f"(of keys, where these are fewer); valid: {', '.join(map(str, valid))}"
         )
+    _check_precision(train)
+    _check_pipeline(train, architecture)
     if train.sequence_length > context:
         raise BadInputError(f"train.sequence_length: {train.sequence_length} is beyond the model's context, {context}")
+
+
+def device_and_precision(train: TrainConfig) -> tuple[Literal["cpu", "cuda"], Precision]:
+    """What "auto" is on this machine."""
+    import torch
+
+    device = train.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if train.precision == "auto":
+        return device, "bf16" if device == "cuda" else "fp32"
+    return device, train.precision
+
+
+def _check_precision(train: TrainConfig) -> None:
+    _, precision = device_and_precision(train)
+    if train.zero_stage == 0 and precision != "fp32":
+        raise BadInputError(
+            f"train.zero_stage: 0 with train.precision {precision}: DeepSpeed then sums gradients in {precision}, and "
+            "its set-up counts as AdamW's first step, so it is another training; take train.zero_stage=1"
+        )
+
+
+def _check_pipeline(train: TrainConfig, architecture: dict[str, Any]) -> None:
+    stages = train.pipeline_parallel_size
+    if stages == 1:
+        return
+    n_layers = from_hf_config(architecture).n_layers
+    _, precision = device_and_precision(train)
+    reason = None
+    if train.tensor_parallel_size > 1:
+        reason = f"with train.tensor_parallel_size {train.tensor_parallel_size}: DeepSpeed cannot do both; set one to 1"
+    elif train.zero_stage == 0:
+        reason = "with train.zero_stage 0: each stage would clip by a gradient norm of its own; take 1"
+    elif train.zero_stage > 1:
+        reason = f"with train.zero_stage {train.zero_stage}: DeepSpeed's pipeline splits optimizer states only; take 1"
+    elif stages > n_layers:
+        reason = f"is more than the model's {n_layers} layers; take at most {n_layers}"
+    elif precision == "fp16" and architecture["tie_word_embeddings"]:
+        reason = (
+            "with train.precision fp16: DeepSpeed does not sum the gradients of the embedding and of the head that is "
+            "tied to it; take bf16 or fp32"
+        )
+    if reason:
+        raise BadInputError(f"train.pipeline_parallel_size: {stages} {reason}")
 
 
 def _check_vocabulary(architecture: dict[str, Any], tokenizer: dict[str, Any]) -> None:

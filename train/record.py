@@ -79,12 +79,18 @@ class Manifest(Record):
 
 
 class StepTime(Record):
-    """Seconds spent by rank 0, by phase. The phases do not overlap; the rest of the wall-clock is `other_s`."""
+    """Seconds of rank 0 by phase, in all attempts. Phases do not overlap; `other_s` is the rest of the wall-clock."""
 
-    start_up_s: float = Field(description="of all attempts: imports, process group, model, checkpoint, peak")
+    start_up_s: float = Field(description="imports, process group, model, checkpoint, peak")
+    compile_s: float | None = Field(
+        None, description="torch.compile at work on the host, mostly in each attempt's first step; None: not used"
+    )
     data_s: float
     forward_backward_s: float
     optimizer_s: float
+    communication_s: float | None = Field(
+        None, description="waited for collectives in steps, so for slower ranks too; None: not known (CUDA)"
+    )
     checkpoint_s: float
     evaluation_s: float
     other_s: float
@@ -126,6 +132,7 @@ class RunRecord(Record):
     n_devices: int
     data_parallel_size: int
     tensor_parallel_size: int
+    pipeline_parallel_size: int = 1
     zero_stage: int
     precision: Precision
     wall_clock_s: float = Field(description="over all attempts, start-up included, lost work included")
@@ -135,7 +142,11 @@ class RunRecord(Record):
     peak: Peak | None = Field(description="None: an accelerator that the table does not know; then no MFU")
     mfu: float | None = Field(description="model FLOPs (full attention) at the median step time over the peak")
     hfu: float | None = Field(None, description="hardware FLOPs (recompute included) likewise")
-    peak_memory_bytes: int | None = Field(description="of the fullest device; on a CPU the largest resident set")
+    peak_memory_bytes: int | None = Field(
+        description="while training, of the fullest device; on a CPU the largest resident set"
+    )
+    energy_joules: float | None = Field(None, description="over all attempts, as wall_clock_s; None: not measured")
+    energy_source: str | None = Field(None, description="what was measured, and how: GPUs alone or CPU packages")
     restarts: int
     lost_steps: int = Field(description="steps done again after restarts")
     skipped_steps: int = Field(0, description="steps that changed no weight: a loss or gradient was not finite")

@@ -42,6 +42,7 @@ def layout_of(train: TrainConfig, precision: str) -> Layout:
         world_size=train.world_size,
         data_parallel_size=train.data_parallel_size,
         tensor_parallel_size=train.tensor_parallel_size,
+        pipeline_parallel_size=train.pipeline_parallel_size,
         zero_stage=train.zero_stage,
         precision=precision,
     )

@@ -5,7 +5,6 @@ import math
 import os
 import resource
 import signal
-import statistics
 import time
 from importlib import metadata
 from pathlib import Path
@@ -22,26 +21,27 @@ from accounting.utilisation import hfu, mfu
 from configs.errors import BadInputError
 from configs.files import write_record
 from configs.loader import load_config
-from configs.schema import RunConfig
+from configs.schema import RunConfig, TrainConfig
 from train import engine as deepspeed_engine
 from train import events, resuming
 from train.attempts import Attempts
 from train.data import Corpus, open_corpus
+from train.energy import RunEnergy
 from train.export import export, logit_difference
 from train.families import family_of
 from train.heldout import held_out_loss
 from train.loop import Workplace, train_steps
-from train.meters import PhaseClock, Progress
+from train.meters import PhaseClock, Progress, compiling_counted, waits_counted
 from train.model import build, full_config
 from train.peak import find_peak
-from train.prepare import code_version
+from train.prepare import code_version, device_and_precision
 from train.record import HeldOutLoss, Peak, Precision, RunRecord, StepTime
 from train.reference import reference_directory
 from train.saving import Saver
+from train.trackers import open_trackers
 from train.watchdog import Watchdog
 
 STARTED = psutil.Process().create_time()  # so that imports count as start-up
-WARM_UP_INTERVALS = 1  # logged intervals left out of the median step time
 
 
 class StopFlag:
@@ -64,50 +64,57 @@ def main(run_dir: Path) -> None:
     torch.set_num_threads(config.train.threads_per_process)
     deepspeed_engine.initialise(device, config.train.collective_timeout_s)
     corpus = open_corpus(run_dir / "data")
-    place, progress, attempts = _set_up(config, run_dir, device, precision, corpus)
+    place, progress, attempts, energy = _set_up(config, run_dir, device, precision, corpus)
     peak = find_peak(device, precision, config.train.threads_per_process)
     place.clock.seconds["start_up"] += time.time() - STARTED
 
+    def totals() -> dict[str, float]:
+        return attempts.totals(energy.joules())
+
     timeout_s = config.train.collective_timeout_s
-    with Watchdog(run_dir, dist.get_rank(), dist.get_world_size(), place.clock, progress, timeout_s):
-        finished = train_steps(place, config.train, corpus, progress, run_dir, attempts.elapsed_s, lambda: stop.is_set)
-    if not finished:
+    with (
+        waits_counted(place.clock),
+        compiling_counted(place.clock),
+        Watchdog(run_dir, dist.get_rank(), dist.get_world_size(), place.clock, progress, timeout_s),
+    ):
+        finished = train_steps(place, config.train, corpus, progress, run_dir, totals, lambda: stop.is_set)
+    if finished:
+        memory_bytes = _peak_memory_bytes(place)  # of training: the export gathers all weights, the losses load models
+        with place.clock.phase("evaluation"):
+            held_out, logit_gap = _finish(place, config, corpus, run_dir, precision)
+        place.clock.settle()
+        spent = totals()
         if place.is_main:
-            events.note(run_dir, progress.step, "stop_requested", f"asked to stop: step {progress.step:,} is saved")
-        return
-    with place.clock.phase("evaluation"):
-        held_out, logit_gap = _finish(place, config, corpus, run_dir, precision)
-    place.clock.settle()
-    memory_bytes = _peak_memory_bytes(place)
-    if place.is_main:
-        record = _record(config, place, progress, attempts, peak, held_out, logit_gap, memory_bytes, precision)
-        write_record(run_dir / "run.json", record)
-    dist.barrier()
+            record = _record(
+                config, place, progress, attempts, spent, peak, held_out, logit_gap, memory_bytes, precision
+            )
+            write_record(run_dir / "run.json", record)
+        dist.barrier()
+    elif place.is_main:
+        events.note(run_dir, progress.step, "stop_requested", f"asked to stop: step {progress.step:,} is saved")
+    for feed in place.trackers:  # last of all, when no other rank waits for this one
+        feed.close()
 
 
 def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
-    wanted = config.train.device
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
-    if kind == "cuda":
-        local = int(os.environ["LOCAL_RANK"])
-        if local >= torch.cuda.device_count():
-            raise BadInputError(
-                f"train.data_parallel_size × train.tensor_parallel_size needs {os.environ['LOCAL_WORLD_SIZE']} "
-                f"GPUs on this node and it has {torch.cuda.device_count()}"
-            )
-        torch.cuda.set_device(local)
-        device = torch.device("cuda", local)
-    else:
-        device = torch.device("cpu")
-    if config.train.precision == "auto":
-        return device, "bf16" if kind == "cuda" else "fp32"
-    return device, config.train.precision
+    kind, precision = device_and_precision(config.train)
+    if kind == "cpu":
+        return torch.device("cpu"), precision
+    local = int(os.environ["LOCAL_RANK"])
+    if local >= torch.cuda.device_count():
+        raise BadInputError(
+            "train.data_parallel_size × tensor_parallel_size × pipeline_parallel_size needs "
+            f"{os.environ['LOCAL_WORLD_SIZE']} GPUs on this node and it has {torch.cuda.device_count()}"
+        )
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local), precision
 
 
 def _set_up(
     config: RunConfig, run_dir: Path, device: torch.device, precision: Precision, corpus: Corpus
-) -> tuple[Workplace, Progress, Attempts]:
+) -> tuple[Workplace, Progress, Attempts, RunEnergy]:
     train, control = config.train, dist.new_group(backend="gloo")
+    energy = RunEnergy(device, control)
     layout = resuming.layout_of(train, precision)
     found = resuming.find(run_dir, layout, control)
     architecture = json.loads((run_dir / "model.json").read_text(encoding="utf-8"))
@@ -115,24 +122,32 @@ def _set_up(
     model = build(full_config(architecture), train.seed, device, train.initialisation)
     universal = found is not None and found.needs_conversion
     engine = deepspeed_engine.start(model, family, train, precision, universal=universal)
+    progress, clock, is_main = Progress(), PhaseClock(device, _unknown_phases(train, device)), dist.get_rank() == 0
+    if found is not None:
+        progress = resuming.load(found, engine, run_dir, layout, control)
+        resuming.check_data_order(progress, corpus, train)
+        clock.go_on_from(progress.phase_s)
+    attempts = Attempts.begin(run_dir, progress.step, STARTED, energy.source, _provenance(), write=is_main)
     place = Workplace(
         engine=engine,
         device=device,
         control=control,
-        clock=PhaseClock(device),
+        clock=clock,
         saver=Saver(run_dir, layout, train.checkpoint, control, train.collective_timeout_s),
-        # DeepSpeed puts the ranks of one tensor-parallel group next to each other.
-        data_parallel_rank=dist.get_rank() // train.tensor_parallel_size,
-        is_main=dist.get_rank() == 0,
+        trackers=open_trackers(config, run_dir, progress.step, attempts) if is_main else [],
+        data_parallel_rank=deepspeed_engine.data_parallel_rank(engine),
+        is_main=is_main,
     )
-    progress = Progress()
-    if found is not None:
-        progress = resuming.load(found, engine, run_dir, layout, control)
-        resuming.check_data_order(progress, corpus, train)
-        place.clock.seconds.update(progress.phase_s)
-    attempts = Attempts.begin(run_dir, progress.step, STARTED, _provenance(), write=place.is_main)
     dist.barrier()
-    return place, progress, attempts
+    return place, progress, attempts, energy
+
+
+def _unknown_phases(train: TrainConfig, device: torch.device) -> list[str]:
+    unknown = [] if train.compile else ["compile"]
+    # Collectives inside a compiled model are waited for out of sight.
+    if device.type == "cuda" or (train.compile and train.tensor_parallel_size > 1):
+        unknown.append("communication")
+    return unknown
 
 
 def _provenance() -> dict[str, Any]:
@@ -162,6 +177,7 @@ def _record(
     place: Workplace,
     progress: Progress,
     attempts: Attempts,
+    spent: dict[str, float],
     peak: Peak | None,
     held_out: HeldOutLoss,
     logit_gap: float,
@@ -173,9 +189,8 @@ def _record(
     architecture = from_hf_config(place.engine.module.config.to_dict())
     recompute: Recompute = "full" if train.activation_checkpointing else "none"
     flops = flop_ledger(architecture, progress.step * batch_tokens, train.sequence_length, recompute)
-    times = progress.interval_step_times_s
-    median_s = statistics.median(times[WARM_UP_INTERVALS:] or times)
-    wall_clock_s = attempts.elapsed_s()
+    median_s = progress.median_step_time_s()
+    wall_clock_s, joules = spent["elapsed_s"], spent.get("energy_joules")
     phases = place.clock.seconds
     training_s = progress.step * median_s
     return RunRecord(
@@ -195,6 +210,7 @@ def _record(
         n_devices=dist.get_world_size(),
         data_parallel_size=train.data_parallel_size,
         tensor_parallel_size=train.tensor_parallel_size,
+        pipeline_parallel_size=train.pipeline_parallel_size,
         zero_stage=train.zero_stage,
         precision=precision,
         wall_clock_s=wall_clock_s,
@@ -208,6 +224,8 @@ def _record(
         mfu=mfu(flops, training_s, peak.flop_per_s) if peak else None,
         hfu=hfu(flops, training_s, peak.flop_per_s) if peak else None,
         peak_memory_bytes=memory_bytes,
+        energy_joules=joules,
+        energy_source=None if joules is None else "; ".join(attempts.energy_sources),
         restarts=attempts.restarts,
         lost_steps=attempts.lost_steps,
         skipped_steps=progress.skipped_steps,

@@ -1,6 +1,7 @@
 """The page and the Markdown: every number is the record's, what is missing is said, nothing is loaded or injected."""
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,9 @@ def test_figures_hold_the_record_s_numbers(page: Page) -> None:
     replica, original = figures["plot-loss"]["data"][:2]
     assert replica["y"] == [line["loss"] for line in metric_lines()]
     assert original["y"] == [line["loss"] for line in metric_lines(seed=3)]
-    assert [trace["x"] for trace in figures["plot-time"]["data"]] == [[v] for _, v in run_record().time]
+    assert [trace["x"] for trace in figures["plot-time"]["data"]] == [
+        [v] for _, v in run_record().time if v is not None
+    ]
 
 
 def test_every_colour_of_a_figure_has_a_dark_counterpart(page: Page) -> None:
@@ -248,6 +251,21 @@ def test_what_run_json_leaves_open_is_not_invented(tmp_path: Path) -> None:
     assert "run.json has no held-out loss" in page.text
     assert "the run stopped early" in page.text
     assert "of the peak below" not in page.text
+    assert "not measured: neither GPUs (NVML) nor CPU packages (RAPL)" in page.text
+    assert "Communication is not known apart from them." in page.text
+
+
+@pytest.mark.usefixtures("light")
+def test_energy_communication_and_compiling_are_shown_with_what_they_are(tmp_path: Path) -> None:
+    split = run_record().time.model_copy(update={"communication_s": 12.25, "compile_s": 31.5})
+    source = "NVML's energy counter: 2 GPUs alone"
+    record = run_record(time=split, energy_joules=5.4e6, energy_source=source)
+    page = Page(write_report(write_run(tmp_path / "run", run=record)).read_text(encoding="utf-8"))
+    assert f"5.40 MJ (1.50 kWh) over all attempts ({source})" in page.text
+    assert "not known apart" not in page.text
+    markdown = (tmp_path / "run" / "report.md").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    assert re.search(r"\| communication +\| +12\.25 s \|", markdown)
+    assert re.search(r"\| compiling +\| +31\.50 s \|", markdown)
 
 
 @pytest.mark.usefixtures("light")

@@ -29,6 +29,8 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], str]] = {
         "gradient",
     ),
     "ZeRO-3": ((*DP2, "train.zero_stage=3"), "loss"),
+    "pipeline": (("train.pipeline_parallel_size=2", DP2[1], "train.gradient_accumulation_steps=2"), "shard"),
+    "pipeline, bf16": (("train.pipeline_parallel_size=2", "train.precision=bf16"), "loss"),
     "bf16": ((*DP2, "train.precision=bf16"), "gradient"),
     "fp16": ((*DP2, "train.precision=fp16"), "loss"),
 }
@@ -47,7 +49,7 @@ def poison(module: Any, at: set[int], what: str, step: list[int]) -> None:
         return output
 
     module.register_forward_hook(on_output)
-    if what == "shard":  # one weight that this tensor-parallel rank alone holds
+    if what == "shard":  # one weight that this tensor-parallel rank, or stage, alone holds
         weight = next(p for n, p in module.named_parameters() if "attention.dense.weight" in n)
         weight.register_hook(lambda gradient: gradient * math.nan if step[0] in at else gradient)
 
@@ -68,7 +70,8 @@ def train_poisoned(run_dir: Path, at: set[int], what: str) -> list[int]:
 
     def start_poisoned(*arguments: Any, **named: Any) -> Any:
         engine = start(*arguments, **named)
-        poison(engine.module, at, what, step)
+        model = engine.module.stage.model if deepspeed_engine.is_pipeline(engine) else engine.module
+        poison(model, at, what, step)
         return engine
 
     def take_watched(place: Any, train: Any, corpus: Any, order: Any, progress: Any, stop: bool) -> Any:
