@@ -8,9 +8,37 @@ class BadInputError(Exception):
 
 
 class WorkFailedError(Exception):
-    """The input was fine and the work itself failed (exit 3). The message names the first real error."""
+    """The input was fine and the work itself failed (exit 3). The message names the first real error.
+
+    `kind` is the class of exit that it leads to (train/exits.py).
+    """
 
     exit_code = 3
+    kind = "error"
+
+
+class NotFiniteError(WorkFailedError):
+    """Losses or gradients are not numbers, step after step."""
+
+    kind = "nan"
+
+
+class HangError(WorkFailedError):
+    """No rank made progress for too long."""
+
+    kind = "hang"
+
+
+class OutOfMemoryError(WorkFailedError):
+    """A device's memory, or the machine's, was not enough."""
+
+    kind = "out_of_memory"
+
+
+class NodeError(WorkFailedError):
+    """A machine of the run is gone, or is not fit to train on; the message names it."""
+
+    kind = "node_failure"
 
 
 class InterruptedRunError(Exception):

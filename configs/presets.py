@@ -104,8 +104,8 @@ def architecture_names() -> list[str]:
 
 
 def cluster_names() -> list[str]:
-    """The names that `cluster` takes."""
-    return _names_in("clusters")
+    """The names that `cluster` takes: files with an accelerator that the planner can count."""
+    return [name for name in _names_in("clusters") if "count" in _read(f"clusters/{name}.yaml")[1]]
 
 
 def architecture(name: str) -> Architecture:
@@ -179,6 +179,7 @@ def cluster(name: str) -> Cluster:
     except BadInputError as error:
         raise BadInputError(f"{error}; or give COUNTxACCELERATOR, such as 1024xa100-sxm-80gb") from None
     origin, tree = _read(f"clusters/{name}.yaml")
+    tree.pop("launch", None)  # configs/profiles.py
     tree["accelerator"] = accelerator(str(tree.get("accelerator")))
     return _validated(Cluster, {"name": name, "node": nodes().get(tree["accelerator"].name), **tree}, origin)
 

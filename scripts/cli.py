@@ -17,6 +17,7 @@ import typer
 
 from configs.errors import BadInputError, InterruptedRunError, WorkFailedError
 from scripts.cases import cases_app
+from scripts.clusters import add_cluster_commands
 from scripts.commands import Format, OutputFormat, State, print_json, reporting_errors
 from scripts.extrapolate import extrapolate_app
 
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(extrapolate_app, name="extrapolate")
 app.add_typer(cases_app, name="cases")
+add_cluster_commands(app)
 
 
 class CompareFormat(StrEnum):

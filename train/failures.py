@@ -1,12 +1,24 @@
-"""What a worker leaves behind when it fails, so that the launcher can tell the first error from its echoes."""
+"""What a worker leaves behind when it fails, and which of several failures was the first real one."""
 
 import json
 import os
+import socket
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 from configs.errors import BadInputError, WorkFailedError
+
+LOST_PEER = "lost_peer"  # no class of exit: an echo of what happened to another process
+NODE = "REPLIBENCH_NODE"  # the node's name, where the machine's own is not it
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed")
+_LOST_PEER = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process exited", "econn")
+
+
+def node_name() -> str:
+    """What this machine is called in the run."""
+    return os.environ.get(NODE) or socket.gethostname()
 
 
 def leave_failure(run_dir: Path, error: BaseException) -> None:
@@ -16,8 +28,29 @@ def leave_failure(run_dir: Path, error: BaseException) -> None:
     failure = {
         "time": time.time(),
         "rank": int(rank),
-        "kind": "bad_input" if isinstance(error, BadInputError) else "work_failed",
+        "node": node_name(),
+        "kind": kind_of(error),
         "message": str(error) if known else f"{type(error).__name__}: {error}",
         "traceback": "".join(traceback.format_exception(error)),
     }
-    (run_dir / "logs" / f"failure-{rank}.json").write_text(json.dumps(failure), encoding="utf-8")
+    path = run_dir / "logs" / f"failure-{rank}.json"
+    path.with_suffix(".new").write_text(json.dumps(failure), encoding="utf-8")
+    path.with_suffix(".new").rename(path)
+
+
+def kind_of(error: BaseException) -> str:
+    """The class of exit that an error leads to, or LOST_PEER."""
+    if isinstance(error, BadInputError):
+        return "user_error"
+    if isinstance(error, WorkFailedError):
+        return error.kind
+    words = f"{type(error).__name__}: {error}".lower()
+    if isinstance(error, MemoryError) or any(each in words for each in _OUT_OF_MEMORY):
+        return "out_of_memory"
+    return LOST_PEER if any(each in words for each in _LOST_PEER) else "error"
+
+
+def failures(logs: Path) -> list[dict[str, Any]]:
+    """All that the ranks left: the first real error first, echoes of it last."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in logs.glob("failure-*.json")]
+    return sorted(found, key=lambda failure: (failure["kind"] == LOST_PEER, failure["time"]))

@@ -62,6 +62,35 @@ def check_change(stored: RunConfig, now: RunConfig, run_dir: Path) -> None:
         )
 
 
+def fitted(train: TrainConfig, processes: int) -> TrainConfig:
+    """The same recipe on so many processes: data_parallel_size follows them, and the rows of a step stay.
+
+    Raises BadInputError where that cannot be, with what could.
+    """
+    model, rows = train.tensor_parallel_size * train.pipeline_parallel_size, train.global_batch_rows
+    copies = processes // model
+    if copies * model != processes or rows % copies:
+        fitting = [n * model for n in range(1, rows + 1) if rows % n == 0]
+        raise BadInputError(
+            f"{processes} processes cannot share {rows} rows a step with train.tensor_parallel_size × "
+            f"train.pipeline_parallel_size = {model}; processes that can: {', '.join(map(str, fitting))}"
+        )
+    micro, accumulation = _split(rows // copies, train.micro_batch_size)
+    return train.model_copy(
+        update={
+            "data_parallel_size": copies,
+            "micro_batch_size": micro,
+            "gradient_accumulation_steps": accumulation,
+        }
+    )
+
+
+def _split(rows: int, largest: int) -> tuple[int, int]:
+    """Rows of one rank and step as micro-batch × accumulation, the micro-batch at most `largest`."""
+    micro = max(n for n in range(1, min(rows, largest) + 1) if rows % n == 0)
+    return micro, rows // micro
+
+
 def _other_batch(stored: TrainConfig, now: TrainConfig) -> str:
     rows = stored.global_batch_rows
     words = (
@@ -71,9 +100,8 @@ def _other_batch(stored: TrainConfig, now: TrainConfig) -> str:
     if rows % now.data_parallel_size:
         fitting = [n for n in range(1, rows + 1) if rows % n == 0]
         return f"{words}; train.data_parallel_size must divide {rows}: {', '.join(map(str, fitting))}"
-    per_rank = rows // now.data_parallel_size
-    micro = max(n for n in range(1, min(per_rank, now.micro_batch_size) + 1) if per_rank % n == 0)
+    micro, accumulation = _split(rows // now.data_parallel_size, now.micro_batch_size)
     return (
         f"{words}; with train.data_parallel_size={now.data_parallel_size} take train.micro_batch_size={micro} and "
-        f"train.gradient_accumulation_steps={per_rank // micro}"
+        f"train.gradient_accumulation_steps={accumulation}"
     )

@@ -15,6 +15,7 @@ from configs.schema import TrainConfig
 from train import engine as deepspeed_engine
 from train.certificate import after_batch
 from train.data import Corpus, batch_rows, inputs_and_labels, row_order
+from train.heartbeat import Heart
 from train.meters import Interval, PhaseClock, Progress
 from train.saving import Saver
 from train.schedule import learning_rate_factor
@@ -53,12 +54,15 @@ def train_steps(
     """
     order = row_order(len(corpus.rows), train.seed)
     watch = Watch(place.engine, place.saver, train, run_dir if place.is_main else None)
+    heart = Heart(run_dir, train.steps) if place.is_main else None
     interval = Interval(place.clock)
     while progress.step < train.steps:
         done = _step(place, train, corpus, order, progress, stop_requested())
         progress.add(done.loss, done.tokens)
         watch.look_at(progress, done)
         place.saver.check()
+        if heart is not None:
+            heart.beat(progress.step)
         interval.steps += 1  # after a resume fewer than a line stands for
         place.clock.settle()
         if progress.step % train.log_every_steps == 0 or progress.step == train.steps:

@@ -115,7 +115,7 @@ def _check_directory(config: RunConfig, run_dir: Path) -> None:
         check_change(load_config(stored), config, run_dir)
         return
     # Without a config: empty, or what a preparation that was cut short leaves.
-    known = {".lock", "data", "model.json", "reference.path", "manifest.json", "logs"}
+    known = {".lock", "data", "model.json", "reference.path", "manifest.json", "logs", "attempts", "launch"}
     found = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else set()
     data = run_dir / "data"
     ours = not data.is_dir() or (data / DATA_MARK).is_file() or not any(data.iterdir())

@@ -38,10 +38,10 @@ class Signals:
 
 
 class Survivors:
-    """The workers that torchrun started. When one is gone, the others wait for it, on GPUs without end."""
+    """The workers torchrun started here. When one is gone, here or elsewhere, the others wait, on GPUs without end."""
 
-    def __init__(self, torchrun: int, logs: Path, world_size: int) -> None:
-        self._torchrun, self._logs, self._world_size = torchrun, logs, world_size
+    def __init__(self, torchrun: int, logs: Path, processes: int) -> None:
+        self._torchrun, self._logs, self._processes = torchrun, logs, processes
         self._seen: dict[int, psutil.Process] = {}
         self._first_gone: float | None = None
 
@@ -52,9 +52,14 @@ class Survivors:
                 worker.send_signal(signal.SIGUSR1)
 
     def end_when_one_is_gone(self) -> None:
-        """Kill the others where one has been gone for some seconds without having come to its end."""
+        """Kill the others where one has been gone for some seconds without having come to its end.
+
+        One of another node has left its failure where all see it.
+        """
         living = self._living()
-        if len(living) == len(self._seen) or not living or any(self._logs.glob("ended-*")):
+        if not living or any(self._logs.glob("ended-*")):
+            return
+        if len(living) == len(self._seen) and not any(self._logs.glob("failure-*.json")):
             return
         self._first_gone = self._first_gone or time.monotonic()
         if time.monotonic() - self._first_gone > GRACE_S:
@@ -67,7 +72,7 @@ class Survivors:
                 worker.kill()
 
     def _living(self) -> list[psutil.Process]:
-        if len(self._seen) < self._world_size:  # looking through all processes has its price
+        if len(self._seen) < self._processes:  # looking through all processes has its price
             with contextlib.suppress(psutil.NoSuchProcess):
                 children = psutil.Process(self._torchrun).children()
                 self._seen |= {child.pid: child for child in children if _is_worker(child)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.errors import WorkFailedError
+from configs.errors import NotFiniteError
 from configs.schema import TrainConfig
 from train import engine as deepspeed_engine
 from train import events
@@ -32,7 +32,7 @@ class Watch:
         self._engine, self._saver, self._train, self._run_dir = engine, saver, train, run_dir
 
     def look_at(self, progress: Progress, done: StepDone) -> None:
-        """Note what is worth it. Raises WorkFailedError when too many steps in a row were skipped."""
+        """Note what is worth it. Raises NotFiniteError when too many steps in a row were skipped."""
         if done.skipped:
             self._skipped(progress, done.loss)
             return
@@ -57,7 +57,7 @@ class Watch:
         self._note(progress, "skipped_step", f"step {progress.step:,} is skipped: {what}")
         if progress.skipped_in_row > self._train.max_skipped_steps:
             self._saver.finish()
-            raise WorkFailedError(
+            raise NotFiniteError(
                 f"step {progress.step:,}: {what}, the {progress.skipped_in_row}. step in a row that had to be skipped "
                 f"(train.max_skipped_steps: {self._train.max_skipped_steps}); {self._saver.newest()}; "
                 "a lower train.optimizer.learning_rate may help"

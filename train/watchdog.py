@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from configs.errors import WorkFailedError
+from configs.errors import HangError
 from train.failures import leave_failure
 from train.meters import PhaseClock, Progress
 
@@ -60,7 +60,7 @@ class Watchdog:
         path.with_suffix(".new").rename(path)
         self._done.wait(OTHERS_S)
         notes = [json.loads(found.read_text(encoding="utf-8")) for found in self._logs.glob("stuck-*.json")]
-        leave_failure(self._run_dir, WorkFailedError(words(notes, self._world_size, self._timeout_s)))
+        leave_failure(self._run_dir, HangError(words(notes, self._world_size, self._timeout_s)))
         os._exit(1)
 
 

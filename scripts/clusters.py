@@ -1,0 +1,46 @@
+"""The commands `launch`, `status` and `logs`: a run on any scheduler, and what its directory says of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scripts.commands import reporting_errors
+
+
+def launch(
+    configs: Annotated[list[str], typer.Argument(metavar="CONFIG…", help="a run, or several as an array")],
+    on: Annotated[str, typer.Option("--on", metavar="PROFILE", help="a cluster with a launch section, or your file")],
+    nodes: Annotated[str | None, typer.Option("--nodes", help="N, or LEAST-MOST [default: by the processes]")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the script and the command; start nothing")] = False,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a key, such as train.steps=100")
+    ] = None,
+    run_dir: Annotated[Path | None, typer.Option("--run-dir", help="[default: NAME in the shared directory]")] = None,
+) -> None:
+    """Train on a cluster: render the script for its scheduler, check, submit. The run goes on by itself to its end.
+
+    Example: replibench launch configs/runs/smoke.yaml --on slurm-h100 --nodes 4 --dry-run
+    """
+    with reporting_errors():
+        from scripts import launch as launching
+        from scripts.console import Screen
+        from scripts.rendering import render
+
+        say = Screen().say
+        warn = lambda text: say(f"warning: {text}")  # noqa: E731
+        job = launching.plan(configs, on, overrides or (), launching.parse_nodes(nodes), run_dir, warn)
+        rendered = render(job)
+        if dry_run:
+            typer.echo(launching.dry_run(rendered), nl=False)
+            return
+        record = launching.submit(job, rendered)
+        if record.job is None:
+            raise typer.Exit(launching.run_in_foreground(record))
+        say(f"{record.scheduler} job {record.job}; `replibench status {job.members[0].run_dir}` says where it is")
+
+
+def add_cluster_commands(app: typer.Typer) -> None:
+    """Put them into the `replibench` command."""
+    for command in (launch,):
+        app.command()(command)

@@ -1,0 +1,217 @@
+"""The command `launch`: checks a run against a profile, renders, and submits; a dry run prints instead."""
+
+import math
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from configs import presets
+from configs.errors import BadInputError, WorkFailedError
+from configs.files import Record, write_record, write_text
+from configs.loader import load_config, write_config
+from configs.profiles import Kubernetes, Local, Profile, SkyPilot, Slurm, profile
+from configs.schema import RunConfig, TrainConfig
+from scripts.rendering import Job, Member, Rendered
+from train.layouts import fitted
+
+SUBMISSION = Path("launch") / "submission.json"
+Nodes = tuple[int, int] | None
+
+
+class Submission(Record):
+    """launch/submission.json: what was handed to which scheduler, and when."""
+
+    schema_: Literal["replibench.submission/1"] = Field("replibench.submission/1", alias="schema")
+    scheduler: str
+    profile: str
+    job: str | None = Field(None, description="the scheduler's name for it; None: it has none")
+    nodes: tuple[int, int] = Field(description="least and most")
+    processes: int = Field(description="on each node")
+    command: str
+    time: float = Field(description="seconds since the epoch")
+    usd_per_accelerator_hour: float | None = None
+
+
+def plan(
+    configs: Sequence[str],
+    on: str,
+    overrides: Sequence[str],
+    nodes: Nodes,
+    run_dir: Path | None,
+    warn: Callable[[str], None],
+) -> Job:
+    """The checked job. Raises BadInputError, before anything is submitted, naming flag, key or file."""
+    where = profile(on)
+    every = [load_config(config, overrides) for config in configs]
+    if len(every) > 1 and run_dir is not None:
+        raise BadInputError("--run-dir: is of one run; several have directories by their names")
+    names = [settings.name for settings in every]
+    if len({*names}) < len(names):
+        raise BadInputError(f"CONFIG: {', '.join(names)}: runs of one job need names of their own")
+    sizes = {_size(settings.train, where, nodes) for settings in every}
+    if len(sizes) > 1:
+        raise BadInputError("CONFIG: the members of an array need the same nodes and processes; give --nodes")
+    (least, most, processes) = sizes.pop()
+    for settings in every:
+        _check_train(settings, where, least, most, processes, warn)
+    members = tuple(_member(settings, where, run_dir) for settings in every)
+    _check_shared(where, most)
+    return Job(where, members, (least, most), processes)
+
+
+def parse_nodes(text: str | None) -> Nodes:
+    """`4`, or `2-4` for as many as can be had."""
+    if text is None:
+        return None
+    least, dash, most = text.partition("-")
+    if not (least.isdecimal() and (most.isdecimal() or not dash)) or not 1 <= int(least) <= int(most or least):
+        raise BadInputError(f"--nodes: {text!r} is no number of nodes, such as 4, nor a range, such as 2-4")
+    return int(least), int(most or least)
+
+
+def _size(train: TrainConfig, where: Profile, nodes: Nodes) -> tuple[int, int, int]:
+    """Least and most nodes, and processes on each: without --nodes as many as the configuration's processes need."""
+    if nodes is None:
+        count = math.ceil(train.world_size / where.per_node)
+        processes = min(train.world_size, where.per_node)
+        if count * processes != train.world_size:
+            raise BadInputError(
+                f"train: {train.world_size} processes do not fill nodes of {where.per_node} ({where.name}); give "
+                "--nodes, and train.data_parallel_size follows"
+            )
+        nodes = count, count
+    else:
+        processes = where.per_node if where.accelerator or nodes[1] > 1 else min(train.world_size, where.per_node)
+    if where.most_nodes is not None and nodes[1] > where.most_nodes:
+        raise BadInputError(f"--nodes: {nodes[1]} is more than the {where.most_nodes} of {where.name}")
+    return (*nodes, processes)
+
+
+def _check_train(
+    settings: RunConfig, where: Profile, least: int, most: int, processes: int, warn: Callable[[str], None]
+) -> None:
+    train = settings.train
+    if where.accelerator is not None and train.device == "cpu":
+        raise BadInputError(f"train.device: cpu, and {where.name} has {where.accelerator.name}; take auto")
+    if where.accelerator is None and train.device == "cuda" and not isinstance(where.site, Local):
+        raise BadInputError(f"train.device: cuda, and the profile {where.name} names no accelerator")
+    for nodes in {least, most}:
+        fitted(train, nodes * processes)
+    size = train.tensor_parallel_size
+    if most > 1 and (size > processes or processes % size):
+        warn(_cost_of_crossing(size, processes, where))
+
+
+def _cost_of_crossing(size: int, processes: int, where: Profile) -> str:
+    words = (
+        f"train.tensor_parallel_size: {size} crosses nodes of {processes}: four all-reduces a layer and micro-batch go "
+        "over the network"
+    )
+    node = presets.nodes().get(where.accelerator.name) if where.accelerator else None
+    inside = where.accelerator.interconnect_bytes_per_s if where.accelerator else None
+    if node is None or inside is None:
+        return words
+    outside = node.bandwidth_bytes_per_s / node.accelerators
+    return (
+        f"{words}, at {outside / 1e9:.0f} GB/s a device where the links within a node have {inside / 2 / 1e9:.0f}: "
+        f"{inside / 2 / outside:.0f} times as long; `replibench extrapolate plan` says what a step takes"
+    )
+
+
+def _check_shared(where: Profile, nodes: int) -> None:
+    if where.site.shared is None and (nodes > 1 or isinstance(where.site, Kubernetes | SkyPilot)):
+        raise BadInputError(
+            f"--on {where.name}: launch.shared: is missing: checkpoints and the run's records must be where every node "
+            "sees them; name a directory of the shared file system"
+        )
+
+
+def _member(settings: RunConfig, where: Profile, run_dir: Path | None) -> Member:
+    shared = where.site.shared
+    base = Path(shared) if shared else Path("runs").resolve()
+    directory = (base / settings.name) if run_dir is None else Path(run_dir).absolute()
+    if shared and not directory.is_relative_to(shared):
+        raise BadInputError(f"--run-dir {directory}: is not in launch.shared ({shared}) of {where.name}")
+    return Member(settings, str(directory / "launch" / "config.yaml"), str(directory))
+
+
+def submit(job: Job, rendered: Rendered) -> Submission:
+    """Check with the scheduler, write script and configuration into the run directory, hand it over.
+
+    Raises BadInputError with the scheduler's word where it refuses, before anything is queued; what runs in the
+    foreground (local, ssh) is not started here.
+    """
+    remote = isinstance(job.site, Kubernetes | SkyPilot)  # whose run directories are not to be seen from here
+    path = Path.cwd() / rendered.path.name if remote else rendered.path
+    write_text(path, rendered.text)
+    command = (*rendered.command[:-1], str(path))
+    if not shutil.which(command[0]):
+        raise BadInputError(f"{command[0]}: is not installed here; {path} is written, submit it where it is")
+    if not remote:
+        for member in job.members:
+            write_config(Path(member.config), member.settings)
+    check_with_scheduler(job, path)
+    foreground = command[0] == "bash"
+    said = None if foreground else _handed_over(command)
+    record = Submission(
+        scheduler=str(getattr(job.site, "scheduler")),  # noqa: B009 (each kind of site has its own literal)
+        profile=job.profile.name,
+        job=said,
+        nodes=job.nodes,
+        processes=job.processes,
+        command=shlex.join(command),
+        time=time.time(),
+        usd_per_accelerator_hour=job.site.usd_per_accelerator_hour,
+    )
+    if not remote:
+        for member in job.members:
+            write_record(Path(member.run_dir) / SUBMISSION, record)
+    return record
+
+
+def check_with_scheduler(job: Job, path: Path) -> None:
+    """Raises BadInputError in the scheduler's words where it would refuse: a partition, an account, a size."""
+    if isinstance(job.site, Slurm):
+        done = _run(("sbatch", "--test-only", str(path)))
+        if done.returncode:
+            partitions = " ".join(_run(("sinfo", "--noheader", "--format=%R")).stdout.split())
+            raise BadInputError(f"--on {job.profile.name}: {_last_line(done)} (partitions here: {partitions or '?'})")
+    elif isinstance(job.site, Kubernetes):
+        done = _run(("kubectl", "create", "--dry-run=server", "--filename", str(path)))
+        if done.returncode:
+            raise BadInputError(f"--on {job.profile.name}: {_last_line(done)}")
+
+
+def _handed_over(command: tuple[str, ...]) -> str:
+    done = _run(command)
+    if done.returncode:
+        raise WorkFailedError(f"{command[0]}: {_last_line(done)}")
+    return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+
+
+def _run(command: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    except subprocess.TimeoutExpired:  # Slurm's commands wait for ever for a controller that is down
+        raise WorkFailedError(f"{command[0]}: no answer within 120 s: is the scheduler up?") from None
+
+
+def _last_line(done: "subprocess.CompletedProcess[str]") -> str:
+    said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    return said[-1] if said else f"exit code {done.returncode}"
+
+
+def run_in_foreground(record: Submission) -> int:
+    """Run the script of a target without a queue, passing on what it says; its exit code."""
+    return subprocess.run(shlex.split(record.command), check=False).returncode
+
+
+def dry_run(rendered: Rendered) -> str:
+    """The exact script and command."""
+    return f"{rendered.text.rstrip()}\n\n# {rendered.path}, to be submitted with:\n# {shlex.join(rendered.command)}\n"

@@ -1,0 +1,172 @@
+"""One machine's part of an attempt at a run; what the scripts of `replibench launch` start once on every node.
+
+    python -m scripts.node CONFIG --run-dir DIR --names n1,n2 --rank 0 --rendezvous n1:29500 --processes 8 --attempt 7-0
+    python -m scripts.node --verdict --run-dir DIR --attempt 7-0        how it ended, where no node could say
+
+The first node prepares the run for the processes at hand and judges the pre-flight; the others wait for its word.
+Exit codes: 0 finished, 75 start it again, 2 the input must change, 3 it failed and would again.
+"""
+
+import argparse
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from accounting.hf_config import from_hf_config
+from configs.errors import BadInputError, NodeError, WorkFailedError
+from configs.files import Record, read_record, write_record
+from configs.loader import load_config
+from configs.locks import exclusive
+from configs.schema import RunConfig
+from scripts.console import Screen
+from train import exits, preflight
+from train.failures import LOST_PEER, failures
+from train.launch import forget_failures, launch
+from train.layouts import fitted
+from train.place import Place
+
+GO = "go.json"
+PREPARING_S = 24 * 3600.0  # a large corpus takes its time; a first node that is gone takes the job with it
+OTHERS_S = 8.0  # for the other nodes to say what went wrong there
+_POLL_S = 0.2
+
+
+class Go(Record):
+    """attempts/ID/go.json: the first node's word to the others."""
+
+    error: str | None
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code."""
+    given = _parser().parse_args(arguments)
+    restart = int(given.attempt.rpartition("-")[2])
+    may_repeat = restart < given.max_requeues
+    if (given.run_dir / "run.json").is_file():
+        return 0
+    if given.verdict:
+        return _verdict(given.run_dir, given.attempt, may_repeat=may_repeat).exit_code()
+    names = tuple(given.names.split(","))
+    place = Place(names, given.rank, given.processes, given.rendezvous, given.attempt)
+    directory = exits.directory_of(given.run_dir, given.attempt)
+    try:
+        preflight.report(given.run_dir, directory, place)
+        if place.is_first:
+            return _lead(given.config, given.run_dir, place, given.accelerator, may_repeat=may_repeat)
+        _follow(given.run_dir, directory, place)
+    except Exception as error:
+        if not isinstance(error, BadInputError | WorkFailedError):
+            traceback.print_exc()
+        print(exits.words_for(error), file=sys.stderr)
+    return _word_of_the_first(given.run_dir, directory)
+
+
+def _lead(config: Path, run_dir: Path, place: Place, accelerator: str | None, *, may_repeat: bool) -> int:
+    """The first node: prepare, judge the nodes, train, and say how it ended."""
+    screen, error = Screen(), None
+    for stale in (GO, exits.FILE):  # of an attempt of the same name that did not come to train
+        (exits.directory_of(run_dir, place.attempt) / stale).unlink(missing_ok=True)
+    try:
+        with exclusive(run_dir):
+            exits.close_earlier(run_dir, place.attempt)
+            settings = _prepared(config, run_dir, place, accelerator, screen)
+            launch(run_dir, settings.train, lambda line: None, screen.say, place)
+    except Exception as failure:
+        if not isinstance(failure, BadInputError | WorkFailedError):
+            traceback.print_exc()
+        error = failure
+    record = _concluded(run_dir, place.attempt, error, may_repeat=may_repeat)
+    print(f"attempt {record.attempt}: {record.kind}{': ' if record.message else ''}{record.message}", file=sys.stderr)
+    return record.exit_code()
+
+
+def _prepared(config: Path, run_dir: Path, place: Place, accelerator: str | None, screen: Screen) -> RunConfig:
+    """The run, laid out over the nodes at hand and written; every node is fit. The others are told either way."""
+    from scripts import stages
+
+    go = exits.directory_of(run_dir, place.attempt) / GO
+    try:
+        settings = load_config(config)
+        settings = settings.model_copy(update={"train": fitted(settings.train, place.world_size)})
+        stages.prepare(settings, run_dir, screen)
+        forget_failures(run_dir)
+        found = preflight.check(go.parent, place, _needs(settings, run_dir, place, accelerator))
+        screen.say(f"pre-flight: {len(found)} nodes are fit, {place.world_size} processes")
+    except BaseException as error:
+        write_record(go, Go(error=f"{error}"))
+        raise
+    write_record(go, Go(error=None))
+    return settings
+
+
+def _needs(settings: RunConfig, run_dir: Path, place: Place, accelerator: str | None) -> preflight.Needs:
+    import json
+
+    architecture = from_hf_config(json.loads((run_dir / "model.json").read_text(encoding="utf-8")))
+    return preflight.Needs(
+        devices=0 if accelerator is None else place.processes,
+        accelerator=accelerator,
+        parameters=architecture.parameter_counts().total,
+        checkpoints=settings.train.checkpoint.keep_last + 1,
+        processes=place.processes,
+    )
+
+
+def _follow(run_dir: Path, directory: Path, place: Place) -> None:
+    """Another node: wait for the first one's word, then train."""
+    _wait_for(directory / GO, PREPARING_S)
+    go = read_record(directory / GO, Go)
+    if go.error is not None:
+        raise NodeError(f"the first node says: {go.error}")
+    screen = Screen()
+    launch(run_dir, load_config(run_dir / "config.yaml").train, lambda line: None, screen.say, place)
+
+
+def _concluded(run_dir: Path, attempt: str, error: BaseException | None, *, may_repeat: bool) -> exits.Exit:
+    """How it ended. Where this node knows only that it lost another, the other may still say why."""
+    known = failures(run_dir / "logs")
+    if error is not None and known and known[0]["kind"] == LOST_PEER:
+        time.sleep(OTHERS_S)
+    return exits.conclude(run_dir, attempt, error, may_repeat=may_repeat)
+
+
+def _word_of_the_first(run_dir: Path, directory: Path) -> int:
+    """The same exit code on every node; without a word of the first one, it is gone."""
+    _wait_for(directory / exits.FILE, 3 * OTHERS_S)
+    path = directory / exits.FILE
+    if (run_dir / "run.json").is_file():
+        return 0
+    return read_record(path, exits.Exit).exit_code() if path.is_file() else 75
+
+
+def _verdict(run_dir: Path, attempt: str, *, may_repeat: bool) -> exits.Exit:
+    path = exits.directory_of(run_dir, attempt) / exits.FILE
+    error = None if path.is_file() else NodeError("the first node ended without a word")
+    return exits.conclude(run_dir, attempt, error, may_repeat=may_repeat)
+
+
+def _wait_for(path: Path, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.is_file() and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser: Any = argparse.ArgumentParser(prog="python -m scripts.node", description=__doc__)
+    parser.add_argument("config", nargs="?", type=Path)
+    parser.add_argument("--run-dir", required=True, type=Path)
+    parser.add_argument("--attempt", required=True, help="JOB-RESTART: as often as RESTART it was started again")
+    parser.add_argument("--names", default="", help="of all nodes, the first one first, by comma")
+    parser.add_argument("--rank", type=int, default=0, help="of this node among them")
+    parser.add_argument("--processes", type=int, default=1, help="on each node")
+    parser.add_argument("--rendezvous", default="127.0.0.1:0", help="HOST:PORT on the first node")
+    parser.add_argument("--accelerator", help="a row of configs/accelerators.yaml, which every device must be")
+    parser.add_argument("--max-requeues", type=int, default=0)
+    parser.add_argument("--verdict", action="store_true", help="say how the attempt ended")
+    return parser  # type: ignore[no-any-return]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
