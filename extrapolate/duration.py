@@ -165,14 +165,18 @@ def prior(name: str, mu: float, sigma: float, runs: int, source: str) -> Prior:
 
 
 def measured_goodput(run: RunRecord) -> MeasuredGoodput:
-    """Steps × the median step's seconds over the wall-clock of all attempts. BadInputError for a run without steps."""
+    """Steps × the median step's seconds over the booked time of all attempts, waiting in a queue not counted.
+
+    Without that, over their wall-clock up to the last logged lines. BadInputError for a run without steps.
+    """
     if run.steps < 1 or run.wall_clock_s <= 0:
         raise BadInputError(f"run {run.name}: has no finished step, so it has no goodput")
-    share = min(1.0, run.steps * run.step_time_median_s / run.wall_clock_s)
+    booked_s = run.goodput.booked_s if run.goodput else run.wall_clock_s
+    share = min(1.0, run.steps * run.step_time_median_s / booked_s)
     warnings = []
-    if run.wall_clock_s < HOURS_PER_DAY * SECONDS_PER_HOUR:
+    if booked_s < HOURS_PER_DAY * SECONDS_PER_HOUR:
         warnings.append(
-            f"run {run.name} took {run.wall_clock_s / SECONDS_PER_HOUR:.1f} h: its goodput of {100 * share:.0f} % is "
+            f"run {run.name} took {booked_s / SECONDS_PER_HOUR:.1f} h: its goodput of {100 * share:.0f} % is "
             "mostly its start-up's, and says little of weeks with failures"
         )
     if run.device_type == "cpu":

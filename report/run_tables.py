@@ -8,7 +8,7 @@ from accounting.flops import FlopLedger
 from report.content import Cell, Column, Table, pairs, row
 from report.formatting import count, energy, loss, percent, scientific, seconds, significant, size, yes_no
 from train.events import Event
-from train.record import Manifest, RunRecord, StepTime
+from train.record import Goodput, Manifest, RunRecord, StepTime
 
 MOST_EVENTS = 30  # rows of a table
 PHASES = (
@@ -124,10 +124,19 @@ def throughput_table(run: RunRecord) -> Table:
         ("ZeRO stage, precision", f"{run.zero_stage}, {run.precision}"),
         ("peak memory", "not recorded" if run.peak_memory_bytes is None else size(run.peak_memory_bytes)),
         ("energy", _energy(run)),
+        None if run.goodput is None else ("goodput", _goodput(run.goodput)),
         ("restarts", count(run.restarts)),
         ("steps lost to restarts", count(run.lost_steps)),
         ("steps skipped (loss or gradient not finite)", count(run.skipped_steps)),
         heads=("quantity", "value"),
+    )
+
+
+def _goodput(goodput: Goodput) -> str:
+    return (
+        f"{percent(goodput.share, 1)} % of {seconds(goodput.booked_s)}: lost {seconds(goodput.lost_s)}, start-up "
+        f"{seconds(goodput.start_up_s)}, checkpoints {seconds(goodput.checkpoint_s)}, evaluation "
+        f"{seconds(goodput.evaluation_s)}; waited {seconds(goodput.waiting_s)} beside it"
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from scripts.commands import reporting_errors
+from scripts.commands import Format, OutputFormat, print_json, reporting_errors
 
 
 def launch(
@@ -40,7 +40,43 @@ def launch(
         say(f"{record.scheduler} job {record.job}; `replibench status {job.members[0].run_dir}` says where it is")
 
 
+def status(
+    run_dir: Annotated[
+        Path | None, typer.Argument(metavar="[RUN_DIR]", help="a run, or a directory of runs [default: runs]")
+    ] = None,
+    fmt: OutputFormat = Format.text,
+) -> None:
+    """Where a run stands: heartbeat, step, time left, restarts, how its last attempt ended. By its directory alone.
+
+    Example: replibench status runs/smoke
+    """
+    with reporting_errors():
+        from scripts import follow
+
+        path = run_dir or Path("runs")
+        is_run = (path / "config.yaml").is_file() or (path / "launch").is_dir()
+        found = [follow.status(each) for each in ([path] if is_run else follow.all_runs(path))]
+        for each in found:
+            print_json(each) if fmt is Format.json else typer.echo(follow.words(each))
+
+
+def logs(
+    run_dir: Annotated[Path, typer.Argument(help="a run directory, such as runs/smoke")],
+    rank: Annotated[int | None, typer.Option("--rank", min=0, help="what this process said last")] = None,
+    lines: Annotated[int, typer.Option("--lines", min=1, help="how many of the last ones")] = 50,
+) -> None:
+    """What happened in a run, or what one of its processes said in its newest attempt.
+
+    Example: replibench logs runs/smoke --rank 3
+    """
+    with reporting_errors():
+        from scripts.follow import log_lines
+
+        for line in log_lines(run_dir, rank, lines):
+            typer.echo(line)
+
+
 def add_cluster_commands(app: typer.Typer) -> None:
     """Put them into the `replibench` command."""
-    for command in (launch,):
+    for command in (launch, status, logs):
         app.command()(command)

@@ -8,6 +8,7 @@ Exit codes: 0 finished, 75 start it again, 2 the input must change, 3 it failed 
 """
 
 import argparse
+import os
 import sys
 import time
 import traceback
@@ -15,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from accounting.hf_config import from_hf_config
-from configs.errors import BadInputError, NodeError, WorkFailedError
+from configs.errors import BadInputError, InterruptedRunError, NodeError, WorkFailedError
 from configs.files import Record, read_record, write_record
 from configs.loader import load_config
 from configs.locks import exclusive
 from configs.schema import RunConfig
 from scripts.console import Screen
 from train import exits, preflight
-from train.failures import LOST_PEER, failures
+from train.failures import LOST_PEER, NODE, failures
 from train.launch import forget_failures, launch
 from train.layouts import fitted
 from train.place import Place
@@ -51,14 +52,14 @@ def main(arguments: list[str]) -> int:
     names = tuple(given.names.split(","))
     place = Place(names, given.rank, given.processes, given.rendezvous, given.attempt)
     directory = exits.directory_of(given.run_dir, given.attempt)
+    os.environ[NODE] = place.name
     try:
         preflight.report(given.run_dir, directory, place)
         if place.is_first:
             return _lead(given.config, given.run_dir, place, given.accelerator, may_repeat=may_repeat)
         _follow(given.run_dir, directory, place)
     except Exception as error:
-        if not isinstance(error, BadInputError | WorkFailedError):
-            traceback.print_exc()
+        _show(error)
         print(exits.words_for(error), file=sys.stderr)
     return _word_of_the_first(given.run_dir, directory)
 
@@ -74,12 +75,17 @@ def _lead(config: Path, run_dir: Path, place: Place, accelerator: str | None, *,
             settings = _prepared(config, run_dir, place, accelerator, screen)
             launch(run_dir, settings.train, lambda line: None, screen.say, place)
     except Exception as failure:
-        if not isinstance(failure, BadInputError | WorkFailedError):
-            traceback.print_exc()
+        _show(failure)
         error = failure
     record = _concluded(run_dir, place.attempt, error, may_repeat=may_repeat)
     print(f"attempt {record.attempt}: {record.kind}{': ' if record.message else ''}{record.message}", file=sys.stderr)
     return record.exit_code()
+
+
+def _show(error: Exception) -> None:
+    """A traceback of what nobody foresaw."""
+    if not isinstance(error, BadInputError | WorkFailedError | InterruptedRunError):
+        traceback.print_exc()
 
 
 def _prepared(config: Path, run_dir: Path, place: Place, accelerator: str | None, screen: Screen) -> RunConfig:

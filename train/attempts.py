@@ -20,6 +20,9 @@ class Attempts:
     reached: int  # the last step that one of them logged
     restarts: int
     lost_steps: int
+    lost_s: float  # of the attempts before: after the checkpoint that the next one began from
+    unlogged_s: float  # of them: after their last logged line, which `earlier_s` has not
+    waiting_s: float  # between attempts, and since the run was submitted
 
     def totals(self, joules: float | None) -> dict[str, float]:
         """Over all attempts so far: `elapsed_s`, wall-clock seconds, and, where it is known, `energy_joules`.
@@ -47,16 +50,19 @@ class Attempts:
         Cuts metrics.jsonl back to `step`: the lines after it will come again. Only the writing rank changes files.
         """
         metrics, log = run_dir / "metrics.jsonl", run_dir / "attempts.jsonl"
-        lines = _whole_lines(metrics)
-        past = _whole_lines(log)
+        lines = whole_lines(metrics)
+        past = whole_lines(log)
         last = lines[-1] if lines else {"step": 0, "elapsed_s": 0.0, "energy_joules": 0.0}
         before = (last["elapsed_s"], last.get("energy_joules"))
         if past and past[-1]["earlier_s"] > before[0]:  # the attempt before this one logged no line of its own
             before = (past[-1]["earlier_s"], past[-1]["earlier_joules"])
+        saved_s = max((line["elapsed_s"] for line in lines if line["step"] <= step), default=0.0)
         this = {
             "started": started,
             "from_step": step,
             "lost_steps": max(0, last["step"] - step),
+            "lost_s": before[0] - saved_s,
+            **_gap(run_dir, started, past, before[0]),
             "earlier_s": before[0],
             "earlier_joules": before[1],
             "energy_source": energy_source,
@@ -76,10 +82,32 @@ class Attempts:
             reached=max(attempt["from_step"] + attempt["lost_steps"] for attempt in [*past, this]),
             restarts=len(past),
             lost_steps=lost,
+            **{key: sum(attempt[key] for attempt in [*past, this]) for key in ("lost_s", "unlogged_s", "waiting_s")},
         )
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
+def _gap(run_dir: Path, started: float, past: list[dict[str, Any]], elapsed_s: float) -> dict[str, float]:
+    """What lies between the last logged line and this start: `unlogged_s` of an attempt's end, `waiting_s` of nothing.
+
+    An attempt ended with its exit record, or else with its last heartbeat; before the first, waiting began when the
+    run was submitted. A command without a scheduler waits for nobody: what lies between its attempts is the user's.
+    """
+    if not past:
+        return {"unlogged_s": 0.0, "waiting_s": max(0.0, started - _submitted(run_dir, started))}
+    logged = past[-1]["started"] + elapsed_s - past[-1]["earlier_s"]
+    beat = run_dir / "heartbeat.json"
+    marks = [*run_dir.glob("attempts/*/exit.json"), *([beat] if beat.is_file() else [])]
+    times = [json.loads(path.read_text(encoding="utf-8"))["time"] for path in marks]
+    ended = min(started, max([logged, *(each for each in times if each <= started)]))
+    return {"unlogged_s": ended - logged, "waiting_s": started - ended}
+
+
+def _submitted(run_dir: Path, started: float) -> float:
+    path = run_dir / "launch" / "submission.json"
+    return float(json.loads(path.read_text(encoding="utf-8"))["time"]) if path.is_file() else started
+
+
+def whole_lines(path: Path) -> list[dict[str, Any]]:
     """The JSON lines of a file; a last line that a kill cut short is left out."""
     if not path.is_file():
         return []

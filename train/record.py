@@ -96,6 +96,27 @@ class StepTime(Record):
     other_s: float
 
 
+class Goodput(Record):
+    """What became of the time of all attempts. The parts add up to `booked_s`; waiting is beside it.
+
+    `productive_s` is at the median step time, so that it may be multiplied with `mfu`, which is too.
+    """
+
+    booked_s: float = Field(description="from each attempt's start to its end, idle and lost included")
+    productive_s: float = Field(description="steps × the median step")
+    start_up_s: float = Field(description="of attempts that reached a checkpoint")
+    checkpoint_s: float
+    evaluation_s: float
+    lost_s: float = Field(description="after the checkpoint that the next attempt began from: lost steps, hangs, ends")
+    other_s: float = Field(description="slow steps, compiling, logging; below 0 where most steps beat the median")
+    waiting_s: float = Field(description="between attempts, and before the first since it was submitted: nothing ran")
+
+    @property
+    def share(self) -> float:
+        """Of the booked time, that which its steps took."""
+        return min(1.0, self.productive_s / self.booked_s)
+
+
 class Peak(Record):
     """The denominator of MFU: all devices of the run together, and how it is known."""
 
@@ -147,6 +168,7 @@ class RunRecord(Record):
     )
     energy_joules: float | None = Field(None, description="over all attempts, as wall_clock_s; None: not measured")
     energy_source: str | None = Field(None, description="what was measured, and how: GPUs alone or CPU packages")
+    goodput: Goodput | None = Field(None, description="None: of an earlier version")
     restarts: int
     lost_steps: int = Field(description="steps done again after restarts")
     skipped_steps: int = Field(0, description="steps that changed no weight: a loss or gradient was not finite")

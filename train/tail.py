@@ -1,9 +1,13 @@
-"""Following a file of JSON lines that another process writes."""
+"""Following a file of JSON lines that another process writes, and finding what a rank said."""
 
+import contextlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from train.place import ATTEMPT
 
 
 class Tail:
@@ -26,3 +30,19 @@ class Tail:
                     break
                 self._position += len(line)
                 self._on_line(json.loads(line))
+
+
+def name_logs(run_dir: Path) -> None:
+    """Give this rank's output, which torchrun put in a file of its node's, a name by rank and attempt in logs/.
+
+    A symbolic link: logs/rank-RANK-ATTEMPT.stderr, and .stdout. Where the output is no file of the run's, nothing.
+    """
+    logs, attempt = (run_dir / "logs").resolve(), os.environ.get(ATTEMPT) or "here"
+    for number, stream in ((1, "stdout"), (2, "stderr")):
+        target = Path(f"/proc/self/fd/{number}")
+        with contextlib.suppress(OSError):
+            file = target.resolve()
+            if file.is_relative_to(logs):
+                link = logs / f"rank-{os.environ.get('RANK', '0')}-{attempt}.{stream}"
+                link.unlink(missing_ok=True)
+                link.symlink_to(os.path.relpath(file, logs))

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from train.failures import leave_failure
 from train.processes import die_with_parent
+from train.tail import name_logs
 
 if __name__ == "__main__":
     die_with_parent(signal.SIGKILL)  # before the imports, which take seconds
     directory = Path(sys.argv[1])
     try:
+        name_logs(directory)
         from train.trainer import main
 
         main(directory)

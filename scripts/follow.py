@@ -1,0 +1,163 @@
+"""The commands `status` and `logs`: where a run stands, by its own directory, so the same under every scheduler."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from configs.errors import BadInputError
+from configs.files import Record, read_record
+from configs.loader import load_config
+from scripts.launch import SUBMISSION, Submission
+from train import events, exits
+from train.attempts import whole_lines
+from train.heartbeat import FILE as HEARTBEAT
+from train.heartbeat import Beat
+from train.record import RunRecord
+
+SILENT_S = 60.0  # without a beat: longer than a checkpoint of a small run, and never than a step of one that goes well
+State = Literal["waiting", "preparing", "training", "silent", "requeued", "stopped", "failed", "finished"]
+
+
+class Status(Record):
+    """What a run's directory says of it."""
+
+    schema_: Literal["replibench.status/1"] = Field("replibench.status/1", alias="schema")
+    run_dir: str
+    state: State
+    step: int
+    steps: int
+    eta_s: float | None = Field(None, description="of the training, at the last step time; None: not training")
+    heartbeat_age_s: float | None = None
+    node: str | None = Field(None, description="whence the heartbeat comes")
+    tokens_per_s: float | None = None
+    loss: float | None = None
+    attempts: int
+    lost_steps: int
+    last_exit: exits.Exit | None = None
+    submission: Submission | None = None
+
+
+def status(run_dir: Path, now: float | None = None) -> Status:
+    """Where the run stands. Raises BadInputError for a directory that is no run's."""
+    now = time.time() if now is None else now
+    submission = read_record(run_dir / SUBMISSION, Submission) if (run_dir / SUBMISSION).is_file() else None
+    if not (run_dir / "config.yaml").is_file() and submission is None:
+        raise BadInputError(f"{run_dir}: is no run directory: neither prepared nor launched")
+    beat = read_record(run_dir / HEARTBEAT, Beat) if (run_dir / HEARTBEAT).is_file() else None
+    lines, ends = whole_lines(run_dir / "metrics.jsonl"), exits.exits(run_dir)
+    line = lines[-1] if lines else {}
+    state = _state(run_dir, beat, ends, now)
+    step = max(line.get("step", 0), beat.step if beat else 0) if state == "training" else line.get("step", 0)
+    steps = _steps(run_dir)
+    attempts = whole_lines(run_dir / "attempts.jsonl")
+    is_at_work = state == "training" and bool(line)
+    return Status(
+        run_dir=str(run_dir),
+        state=state,
+        step=step,
+        steps=steps,
+        eta_s=(steps - step) * line["step_time_s"] if is_at_work else None,
+        heartbeat_age_s=now - beat.time if beat else None,
+        node=beat.node if beat else None,
+        tokens_per_s=line.get("tokens_per_s"),
+        loss=line.get("loss"),
+        attempts=len(attempts),
+        lost_steps=sum(each["lost_steps"] for each in attempts),
+        last_exit=ends[-1] if ends else None,
+        submission=submission,
+    )
+
+
+def _steps(run_dir: Path) -> int:
+    if (run_dir / "run.json").is_file():
+        return read_record(run_dir / "run.json", RunRecord).steps
+    path = run_dir / "config.yaml"
+    return load_config(path if path.is_file() else run_dir / "launch" / "config.yaml").train.steps
+
+
+def _state(run_dir: Path, beat: Beat | None, ends: Sequence[exits.Exit], now: float) -> State:
+    if (run_dir / "run.json").is_file():
+        return "finished"
+    begun = max((path.stat().st_mtime for path in (run_dir / exits.ATTEMPTS).glob("*/")), default=0.0)
+    last = ends[-1] if ends else None
+    if last is not None and last.time >= max(begun, beat.time if beat else 0.0) - 1.0:
+        if last.again:
+            return "requeued"
+        return "stopped" if last.kind == "requeue" else "failed"
+    if beat is not None and beat.time >= begun:
+        return "training" if now - beat.time < SILENT_S else "silent"
+    return "preparing" if begun or (run_dir / "config.yaml").is_file() else "waiting"
+
+
+def all_runs(directory: Path) -> list[Path]:
+    """The run directories in `directory`. Raises BadInputError where there is none."""
+    found = sorted(path.parent for path in directory.glob("*/config.yaml"))
+    found += sorted(path.parents[1] for path in directory.glob("*/launch/submission.json"))
+    if not found:
+        raise BadInputError(f"{directory}: no run is in it; give a run directory")
+    return list(dict.fromkeys(found))
+
+
+def words(found: Status) -> str:
+    """One run in a line or two."""
+    parts = [f"{found.run_dir}: {found.state}, step {found.step:,} of {found.steps:,}"]
+    if found.loss is not None:
+        parts.append(f"loss {found.loss:.3f}")
+    if found.eta_s is not None:
+        parts.append(f"{_duration(found.eta_s)} left")
+    if found.state in ("training", "silent") and found.heartbeat_age_s is not None:
+        parts.append(f"last heartbeat {_duration(found.heartbeat_age_s)} ago from {found.node}")
+    if found.attempts > 1:
+        parts.append(f"{found.attempts - 1} restarts, {found.lost_steps:,} steps done again")
+    line = ", ".join(parts)
+    end = found.last_exit
+    if end is None or found.state in ("finished", "training"):
+        return line
+    where = f" (rank {end.rank} on {end.node})" if end.rank is not None else ""
+    return f"{line}\n  attempt {end.attempt} ended: {end.kind}{where}: {end.message}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def log_lines(run_dir: Path, rank: int | None, count: int) -> list[str]:
+    """The last `count` lines: of `rank` in its newest attempt, or else of what happened in the run and how it ended.
+
+    Raises BadInputError for a rank that has no log.
+    """
+    if not run_dir.is_dir():
+        raise BadInputError(f"{run_dir}: no such run directory")
+    if rank is None:
+        return _story(run_dir)[-count:]
+    logs = sorted(run_dir.glob(f"logs/rank-{rank}-*.stderr"), key=lambda path: path.stat().st_mtime)
+    if not logs:
+        raise BadInputError(f"--rank {rank}: has no log in {run_dir / 'logs'}; it never started there")
+    lines: list[str] = []
+    for stream in (logs[-1].with_suffix(".stdout"), logs[-1]):
+        if stream.is_file():
+            lines += [f"==> {os.path.relpath(stream.resolve(), run_dir)}", *_tail(stream, count)]
+    return lines
+
+
+def _story(run_dir: Path) -> list[str]:
+    """Attempts, events and exits, in the order of their time."""
+    told = [(each.time, f"step {each.step:,}: {each.message}") for each in events.read(run_dir)]
+    told += [
+        (each["started"], f"attempt {number} starts from step {each['from_step']:,}")
+        for number, each in enumerate(whole_lines(run_dir / "attempts.jsonl"))
+    ]
+    told += [(each.time, f"attempt {each.attempt} ended: {each.kind}: {each.message}") for each in exits.exits(run_dir)]
+    return [f"{time.strftime('%F %T', time.localtime(at))}  {text.rstrip(': ')}" for at, text in sorted(told)]
+
+
+def _tail(path: Path, count: int) -> list[str]:
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        return [line.rstrip("\n") for line in deque(stream, maxlen=count)]

@@ -1,0 +1,57 @@
+"""Two hosts on this machine: network namespaces joined by a cable of their own, each with a name. For tests alone."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+HOSTS = {"rbA": "10.79.0.1", "rbB": "10.79.0.2"}
+# What ssh is to real hosts: COMMAND HOST SHELL-WORDS, in the host's network and with its name.
+REMOTE = """#!/bin/bash
+for host in rbA=10.79.0.1 rbB=10.79.0.2; do [ "${host#*=}" = "$1" ] && name=${host%=*}; done
+shift
+exec ip netns exec "$name" unshare --uts bash -c 'hostname "$0"; eval "$*"' "$name" "$@"
+"""
+
+
+def why_not() -> str | None:
+    """Why there can be none here; None if there can."""
+    if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("unshare"):
+        return "network namespaces need root, ip and unshare"
+    made = subprocess.run(["ip", "netns", "add", "rbtry"], capture_output=True, text=True, check=False)
+    subprocess.run(["ip", "netns", "del", "rbtry"], capture_output=True, check=False)
+    return f"no network namespaces here: {made.stderr.strip()}" if made.returncode else None
+
+
+class Hosts:
+    """The two, while entered; whoever still runs in one at the end is killed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.command = directory / "remote"
+
+    def __enter__(self) -> "Hosts":
+        self.command.write_text(REMOTE)
+        self.command.chmod(0o755)
+        for name in HOSTS:
+            _ip("netns", "add", name)
+            _ip("-n", name, "link", "set", "lo", "up")
+        _ip("link", "add", "cable", "netns", "rbA", "type", "veth", "peer", "name", "cable", "netns", "rbB")
+        for name, address in HOSTS.items():
+            _ip("-n", name, "addr", "add", f"{address}/24", "dev", "cable")
+            _ip("-n", name, "link", "set", "cable", "up")
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        for name in HOSTS:
+            self.kill(name)
+            subprocess.run(["ip", "netns", "del", name], check=False, timeout=20)
+
+    def kill(self, name: str) -> None:
+        """As if its power were cut: every process in it, none having time for a word, and the cable."""
+        subprocess.run(["ip", "-n", name, "link", "del", "cable"], capture_output=True, check=False, timeout=20)
+        listed = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False, timeout=20)
+        subprocess.run(["kill", "-9", *listed.stdout.split()], capture_output=True, check=False, timeout=20)
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, timeout=20, capture_output=True)

@@ -1,0 +1,23 @@
+#!/bin/bash
+set -u
+export RUN_DIR=RUNS/gpt2-124m-generated
+cd CHECKOUT
+source VENV/bin/activate
+
+JOB=local$(date +%s)
+RESTART=0
+trap 'mkdir -p "$RUN_DIR/attempts/$JOB-$RESTART" && touch "$RUN_DIR/attempts/$JOB-$RESTART/stop"; STOPPED=1' USR1 TERM
+STOPPED=0
+while :; do
+  python -m scripts.node RUNS/gpt2-124m-generated/launch/config.yaml --processes 1 --max-requeues 10 --run-dir "$RUN_DIR" --names "$(hostname)" --attempt "$JOB-$RESTART" &
+  NODE=$!
+  while :; do
+    wait $NODE
+    CODE=$?
+    kill -0 $NODE 2>/dev/null || break
+  done
+  if [ $CODE != 75 ] || [ $STOPPED = 1 ]; then
+    exit $CODE
+  fi
+  RESTART=$((RESTART + 1))
+done

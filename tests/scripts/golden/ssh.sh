@@ -1,0 +1,60 @@
+#!/bin/bash
+# Runs where the hosts can be reached from, until the run has ended; a host that does not answer is left out.
+set -u
+export RUN_DIR=/SHARED/replibench/runs/gpt2-124m-generated
+REMOTE=(ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=15 )
+HOSTS=(HOST1 HOST2 )
+WANTED=2
+LEAST=1
+
+read -r -d '' SETUP <<'SETUP_ENDS'
+cd /SHARED/replibench
+source /SHARED/replibench/.venv/bin/activate
+export RUN_DIR=/SHARED/replibench/runs/gpt2-124m-generated
+SETUP_ENDS
+
+JOB=ssh$(date +%s)
+RESTART=0
+STOPPED=0
+stop() {
+  STOPPED=1
+  mkdir -p "$RUN_DIR/attempts/$JOB-$RESTART"
+  touch "$RUN_DIR/attempts/$JOB-$RESTART/stop"  # each node sees it and asks its workers for a checkpoint
+}
+trap stop USR1 TERM INT
+
+while :; do
+  UP=()
+  for host in "${HOSTS[@]}"; do
+    [ ${#UP[@]} -lt "$WANTED" ] && "${REMOTE[@]}" "$host" true </dev/null && UP+=("$host")
+  done
+  if [ ${#UP[@]} -lt "$LEAST" ]; then
+    echo "${#UP[@]} hosts answer, and $LEAST are needed" >&2
+    exit 3
+  fi
+  NAMES=$(IFS=,; echo "${UP[*]}")
+  PIDS=()
+  for rank in "${!UP[@]}"; do
+    "${REMOTE[@]}" "${UP[$rank]}" "$SETUP
+exec python -m scripts.node /SHARED/replibench/runs/gpt2-124m-generated/launch/config.yaml --processes 8 --max-requeues 10 --accelerator a100-sxm-80gb --run-dir "$RUN_DIR" --names $NAMES --rank $rank \
+--rendezvous ${UP[0]}:$((29500 + RESTART % 100)) --attempt $JOB-$RESTART" </dev/null &
+    PIDS+=($!)
+  done
+  # The first to end speaks for all; the others follow within a minute, or their host is gone.
+  while :; do
+    wait -n "${PIDS[@]}"
+    RUNNING=$(jobs -pr | wc -l)
+    [ "$RUNNING" -lt ${#PIDS[@]} ] && break
+  done
+  for _ in $(seq 60); do
+    [ -n "$(jobs -pr)" ] || break
+    sleep 1
+  done
+  [ -z "$(jobs -pr)" ] || kill $(jobs -pr)
+  (eval "$SETUP"; exec python -m scripts.node --verdict --processes 8 --max-requeues 10 --accelerator a100-sxm-80gb --run-dir "$RUN_DIR" --attempt "$JOB-$RESTART")
+  CODE=$?
+  if [ $CODE != 75 ] || [ $STOPPED = 1 ]; then
+    exit $CODE
+  fi
+  RESTART=$((RESTART + 1))
+done

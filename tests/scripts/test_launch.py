@@ -1,0 +1,179 @@
+"""What `launch` renders, to the letter, and what it refuses before anything is submitted.
+
+python -m tests.scripts.test_launch     writes the golden files anew, to be read before they are committed
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from configs.errors import BadInputError
+from configs.loader import load_config
+from configs.profiles import KINDS, Site, profile, profile_names
+from scripts import launch, rendering
+from scripts.rendering import Job, Rendered, render
+from train.layouts import fitted
+from train.processes import ROOT
+
+GOLDEN = Path(__file__).with_name("golden")
+RUN = "gpt2-124m-generated"
+MANY_ROWS = "train.gradient_accumulation_steps=16"
+# golden file → profile, --nodes; the second Slurm one is an array
+CASES = {
+    "slurm.sbatch": ("slurm-h100", "1-2"),
+    "slurm-array.sbatch": ("slurm-h100", "2"),
+    "ssh.sh": ("ssh-a100", "1-2"),
+    "local.sh": ("local", None),
+    "kubernetes.yaml": ("kubernetes-h100", "2"),
+    "skypilot.yaml": ("skypilot-h100", "2"),
+}
+
+
+def job(on: str, nodes: str | None = None, *overrides: str, configs: tuple[str, ...] = (RUN,)) -> Job:
+    """As `replibench launch` has it; warnings are errors."""
+
+    def warn(text: str) -> None:
+        raise UserWarning(text)
+
+    return launch.plan(configs, on, overrides or (MANY_ROWS,), launch.parse_nodes(nodes), None, warn)
+
+
+def golden(name: str, directory: Path) -> str:
+    """What is rendered, without what is this machine's and without the configuration, which has tests of its own."""
+    on, nodes = CASES[name]
+    configs: tuple[str, ...] = (RUN,)
+    if name == "slurm-array.sbatch":
+        other = directory / "other.yaml"
+        other.write_text(yaml.safe_dump({"extends": str(ROOT / "configs" / "runs" / f"{RUN}.yaml"), "name": "other"}))
+        configs = (RUN, str(other))
+    found = render(job(on, nodes, configs=configs)).text
+    for path, word in ((str(Path("runs").resolve()), "RUNS"), (str(ROOT), "CHECKOUT"), (sys.prefix, "VENV")):
+        found = found.replace(path, word)
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rendered_to_the_letter(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "dump_config", lambda config: f"name: {config.name}\n")
+    monkeypatch.setattr(sys, "base_prefix", "/usr")  # as in a virtual environment
+    assert golden(name, tmp_path) == (GOLDEN / name).read_text(), "read `python -m tests.scripts.test_launch`'s diff"
+
+
+def manifests() -> list[dict[str, Any]]:
+    """As kubectl reads them."""
+    return list(yaml.safe_load_all(render(job("kubernetes-h100", "2")).text))
+
+
+def test_the_manifest_carries_the_whole_configuration(tmp_path: Path) -> None:
+    pod = manifests()[0]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    text = next(each["value"] for each in pod["containers"][0]["env"] if each["name"] == rendering.CONFIG_VARIABLE)
+    (tmp_path / "config.yaml").write_text(text)
+    assert load_config(tmp_path / "config.yaml") == load_config(RUN, (MANY_ROWS,))
+
+
+def test_the_manifest_is_a_jobset_and_has_no_key_that_is_not_one() -> None:
+    models = pytest.importorskip("kubeflow_trainer_api.models", reason="pip install 'replibench[test]'")
+    tree = manifests()[0]
+
+    def read(tree: dict[str, Any]) -> Any:
+        return models.JobsetV1alpha2JobSet.model_validate(tree).model_dump(
+            by_alias=True, exclude_none=True, mode="json"
+        )
+
+    assert read(tree) == tree
+    stray = yaml.safe_load(yaml.safe_dump(tree))
+    stray["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["restartpolicy"] = "Never"
+    assert read(stray) != stray
+
+
+def test_skypilot_reads_its_task(tmp_path: Path) -> None:
+    sky = pytest.importorskip("sky", reason="pip install 'replibench[skypilot]'")
+    (tmp_path / "task.yaml").write_text(render(job("skypilot-h100", "2")).text)
+    assert sky.Task.from_yaml(str(tmp_path / "task.yaml")).num_nodes == 2
+
+
+def site(tmp_path: Path, keys: dict[str, Any]) -> str:
+    """A profile of one's own."""
+    path = tmp_path / "site.yaml"
+    launch = {"scheduler": "slurm", "shared": "/shared", **keys}
+    path.write_text(yaml.safe_dump({"accelerator": "h100-sxm-80gb", "launch": launch}))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "nodes", "overrides", "message"),
+    [
+        ({"shared": None}, "2", (), r"launch.shared: is missing: .* name a directory of the shared file system"),
+        ({"per_node": 16}, "1", (), r"launch.per_node: 16 is more than the 8 devices of a node of h100-sxm-80gb"),
+        ({"scheduler": "slrum"}, "1", (), r"launch.scheduler: 'slrum' is not a choice; choices: local, ssh, slurm"),
+        ({"partiton": "gpu"}, "1", (), r"launch.partiton: unknown key; did you mean 'partition'"),
+        ({"partition": "a b; rm"}, "1", (), r"launch.partition: 'a b; rm'"),
+        ({"scheduler": "ssh", "hosts": ["a", "b"]}, "3", (), r"--nodes: 3 is more than the 2 of site"),
+        ({}, "2-1", (), r"--nodes: '2-1' is no number of nodes"),
+        ({}, "3", (), r"24 processes cannot share 128 rows a step .* processes that can: 1, 2, 4, 8, 16"),
+        ({}, None, ("train.data_parallel_size=12",), r"12 processes do not fill nodes of 8"),
+        ({}, "1", ("train.device=cpu",), r"train.device: cpu, and site has h100-sxm-80gb; take auto"),
+        ({"accelerator": "h100"}, "1", (), r"launch.accelerator: unknown key"),
+    ],
+)
+def test_refused_before_submission(
+    keys: dict[str, Any], nodes: str | None, overrides: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInputError, match=message) as error:
+        job(site(tmp_path, keys), nodes, MANY_ROWS, *overrides)
+    assert "\n" not in str(error.value)
+
+
+def test_a_profile_that_is_not_there_names_those_that_are() -> None:
+    with pytest.raises(BadInputError, match=r"--on slurm: no such profile; choices: .*slurm-h100"):
+        profile("slurm")
+    with pytest.raises(BadInputError, match=r"a100-1024.yaml has no `launch` section"):
+        profile("a100-1024")
+    assert {type(profile(name).site) for name in profile_names()} == {*KINDS.values()}
+    assert all(issubclass(kind, Site) for kind in KINDS.values())
+
+
+def test_tensor_parallelism_across_nodes_is_warned_of_with_its_cost() -> None:
+    with pytest.raises(UserWarning, match=r"16 crosses nodes of 8: .* 50 GB/s a device .* have 450: 9 times as long"):
+        job("slurm-h100", "2", MANY_ROWS, "train.tensor_parallel_size=16")
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4, 8, 16, 32, 64, 128])
+def test_the_recipe_is_the_same_on_any_number_of_processes(processes: int) -> None:
+    train = load_config(RUN, (MANY_ROWS,)).train
+    found = fitted(train, processes)
+    assert found.world_size == processes
+    assert found.global_batch_rows == train.global_batch_rows
+    assert found.micro_batch_size <= train.micro_batch_size
+
+
+def test_several_runs_need_a_scheduler_that_has_arrays(tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump({"extends": str(ROOT / "configs" / "runs" / f"{RUN}.yaml"), "name": "other"}))
+    with pytest.raises(BadInputError, match="launch them one by one"):
+        render(job("ssh-a100", "1", configs=(RUN, str(other))))
+    with pytest.raises(BadInputError, match="runs of one job need names of their own"):
+        job("slurm-h100", "1", configs=(RUN, RUN))
+
+
+def test_a_dry_run_prints_the_script_and_the_command() -> None:
+    found = launch.dry_run(Rendered(Path("job.sh"), "#!/bin/bash\n", ("bash", "job.sh")))
+    assert found == "#!/bin/bash\n\n# job.sh, to be submitted with:\n# bash job.sh\n"
+
+
+def test_walltimes_are_not_numbers_in_base_sixty(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text("launch: {scheduler: slurm, shared: /shared, walltime: 12:30:00}\n")
+    assert "--time=12:30:00" in render(job(str(path), "1", MANY_ROWS, "train.device=cpu")).text
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    rendering.dump_config = lambda config: f"name: {config.name}\n"
+    for each in CASES:
+        with tempfile.TemporaryDirectory() as scratch:
+            (GOLDEN / each).write_text(golden(each, Path(scratch)))

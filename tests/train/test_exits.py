@@ -1,0 +1,146 @@
+"""How an attempt ended is said with its class, rank and node; and the nodes that cannot take part are named."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from configs.errors import BadInputError, HangError, NodeError, NotFiniteError, RequeueError, WorkFailedError
+from tests.extrapolate.run_records import run_record
+from train import exits, failures, place, preflight
+from train.failures import leave_failure
+from train.launch import ERRORS
+from train.place import Place
+from train.preflight import Needs, NodeFacts
+
+OLDER = 100.0  # seconds
+
+
+def fail(run_dir: Path, rank: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rank's last word."""
+    (run_dir / "logs").mkdir(parents=True, exist_ok=True)
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("REPLIBENCH_NODE", f"n{rank}")
+    leave_failure(run_dir, error)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (BadInputError("train.steps"), "user_error"),
+        (NotFiniteError("loss"), "nan"),
+        (HangError("rank 1"), "hang"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out_of_memory"),
+        (MemoryError(), "out_of_memory"),
+        (RuntimeError("[gloo] Connection closed by peer [10.0.0.2]"), failures.LOST_PEER),
+        (RuntimeError("shapes cannot be multiplied"), "error"),
+    ],
+)
+def test_the_kind_of_an_error(error: BaseException, kind: str) -> None:
+    assert failures.kind_of(error) == kind
+    assert kind in {*ERRORS, "user_error", failures.LOST_PEER}
+
+
+def test_the_first_real_error_is_not_its_earlier_echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(tmp_path, 0, RuntimeError("Connection reset by peer"), monkeypatch)  # its clock is ahead
+    fail(tmp_path, 3, NotFiniteError("step 7: its loss is nan"), monkeypatch)
+    fail(tmp_path, 1, RuntimeError("Connection reset by peer"), monkeypatch)
+    record = exits.conclude(tmp_path, "9-0", NotFiniteError("step 7: its loss is nan"), may_repeat=True)
+    assert (record.kind, record.rank, record.node, record.again) == ("nan", 3, "n3", False)
+    assert record.exit_code() == 3
+    assert exits.exits(tmp_path) == [record]
+
+
+@pytest.mark.parametrize(
+    ("error", "may_repeat", "kind", "code"),
+    [
+        (RequeueError("SIGUSR1"), True, "requeue", 75),
+        (RequeueError("SIGUSR1"), False, "requeue", 3),
+        (NodeError("n2"), True, "node_failure", 75),
+        (HangError("rank 1"), True, "hang", 75),
+        (BadInputError("train.steps"), True, "user_error", 2),
+        (WorkFailedError("disk"), True, "error", 3),
+        (ZeroDivisionError(), True, "error", 3),
+    ],
+)
+def test_what_a_scheduler_is_told(error: Exception, may_repeat: bool, kind: str, code: int, tmp_path: Path) -> None:
+    record = exits.conclude(tmp_path, "9-0", error, may_repeat=may_repeat)
+    assert (record.kind, record.exit_code()) == (kind, code)
+
+
+def test_a_finished_run_is_finished_and_the_first_word_stands(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(run_record().model_dump_json(by_alias=True))
+    first = exits.conclude(tmp_path, "9-0", NodeError("late"), may_repeat=True)
+    assert (first.kind, first.exit_code()) == ("finished", 0)
+    assert exits.conclude(tmp_path, "9-0", HangError("later"), may_repeat=True) == first
+
+
+def test_an_attempt_that_could_say_nothing_was_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "attempts" / "9-0").mkdir(parents=True)
+    (tmp_path / "attempts" / "9-1").mkdir()
+    ended = time.time() - OLDER
+    os.utime(tmp_path / "attempts" / "9-0", (ended, ended))
+    exits.close_earlier(tmp_path, "9-1")
+    (only,) = exits.exits(tmp_path)
+    assert (only.attempt, only.kind) == ("9-0", "node_failure")
+    assert only.time == pytest.approx(ended)
+
+
+GOOD = NodeFacts(
+    node="n2",
+    devices=("NVIDIA H100 80GB HBM3",) * 8,
+    free_share=(0.99,) * 8,
+    memory_available_bytes=10**12,
+    disk_free_bytes=10**12,
+    versions={"torch": "2.13.0"},
+    time=0.0,
+)
+NEEDS = Needs(devices=8, accelerator="h100-sxm-80gb", parameters=10**9, checkpoints=3, processes=8)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"devices": GOOD.devices[:7], "free_share": GOOD.free_share[:7]}, "has 7 devices, and 8 are needed"),
+        ({"devices": ("NVIDIA A100-SXM4-80GB",) * 8}, "device 0 is NVIDIA A100-SXM4-80GB, and the profile says h100"),
+        ({"free_share": (0.99, 0.4, *GOOD.free_share[2:])}, "device 1 has 40 % of its memory free"),
+        ({"memory_available_bytes": 10**9}, "has 1.0 GB of memory available; its processes need 32.0 GB"),
+        ({"disk_free_bytes": 10**9}, "3 checkpoints need 48.0 GB"),
+        ({"versions": {"torch": "2.12.0"}}, "has torch 2.12.0, and n1 has 2.13.0"),
+    ],
+)
+def test_a_node_that_is_not_fit_is_named(change: dict[str, object], message: str | None, tmp_path: Path) -> None:
+    nodes = [GOOD.model_copy(update={"node": "n1"}), GOOD.model_copy(update=change)]
+    for rank, facts in enumerate(nodes):
+        (tmp_path / f"node-{rank}.json").write_text(facts.model_dump_json())
+    here = Place(("n1", "n2"), 0, 8, "127.0.0.1:0", "9-0")
+    if message is None:
+        assert len(preflight.check(tmp_path, here, NEEDS)) == 2
+        return
+    with pytest.raises(NodeError, match="pre-flight: n2: ") as error:
+        preflight.check(tmp_path, here, NEEDS)
+    assert message in str(error.value)
+
+
+def test_a_node_that_does_not_report_is_named(tmp_path: Path) -> None:
+    (tmp_path / "node-0.json").write_text(GOOD.model_dump_json())
+    with pytest.raises(NodeError, match=r"pre-flight: n2, n3 did not report within 0 s"):
+        preflight.check(tmp_path, Place(("n1", "n2", "n3"), 0, 8, "127.0.0.1:0", "9-0"), NEEDS, wait_s=0)
+
+
+def test_this_machine_reports_of_itself(tmp_path: Path) -> None:
+    preflight.report(tmp_path, tmp_path, Place(("here",), 0, 1, "127.0.0.1:0", "9-0"))
+    facts = NodeFacts.model_validate_json((tmp_path / "node-0.json").read_text())
+    assert facts.memory_available_bytes > 0
+    assert facts.disk_free_bytes > 0
+    assert {"python", "torch", "deepspeed"} <= facts.versions.keys()
+
+
+def test_the_way_to_the_first_node_gives_address_and_interface() -> None:
+    assert place.local_address("127.0.0.1:29500") == "127.0.0.1"
+    assert place.interface_of("127.0.0.1") in ("lo", "lo0")
+    assert place.interface_of("203.0.113.7") is None
+    assert json.loads(json.dumps(place.network_environment(place.here(2)))) == {}
