@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+ETC = Path("/etc/netns")  # what `ip netns exec` lays over /etc
 HOSTS = {"rbA": "10.79.0.1", "rbB": "10.79.0.2"}
 # What ssh is to real hosts: COMMAND HOST SHELL-WORDS, in the host's network and with its name.
 REMOTE = """#!/bin/bash
@@ -33,6 +34,11 @@ class Hosts:
         self.command.write_text(REMOTE)
         self.command.chmod(0o755)
         for name in HOSTS:
+            etc = ETC / name
+            etc.mkdir(parents=True, exist_ok=True)
+            known = [("127.0.0.1", "localhost"), *((address, host) for host, address in HOSTS.items())]
+            (etc / "hosts").write_text("".join(f"{address} {host}\n" for address, host in known))
+            (etc / "resolv.conf").write_text("")  # nobody answers there: a name that is not above fails at once
             _ip("netns", "add", name)
             _ip("-n", name, "link", "set", "lo", "up")
         _ip("link", "add", "cable", "netns", "rbA", "type", "veth", "peer", "name", "cable", "netns", "rbB")
@@ -45,6 +51,7 @@ class Hosts:
         for name in HOSTS:
             self.kill(name)
             subprocess.run(["ip", "netns", "del", name], check=False, timeout=20)
+            shutil.rmtree(ETC / name, ignore_errors=True)
 
     def kill(self, name: str) -> None:
         """As if its power were cut: every process in it, none having time for a word, and the cable."""

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.distributed import free_port
@@ -115,9 +116,8 @@ class Slurm:
 
         self.wait_for(started)
 
-    def wait_for(self, condition: "object", timeout_s: float = 60.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
         """Until `condition()`; TimeoutError with the controller's last words."""
-        assert callable(condition)
         deadline = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > deadline:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from train import events, exits
 
 
 @pytest.fixture
-def hosts(tmp_path: Path) -> "object":
+def hosts(tmp_path: Path) -> Iterator[Hosts]:
     reason = why_not()
     if reason:
         pytest.skip(reason)
