@@ -79,9 +79,7 @@ def test_the_manifest_is_a_jobset_and_has_no_key_that_is_not_one() -> None:
     tree = manifests()[0]
 
     def read(tree: dict[str, Any]) -> Any:
-        return models.JobsetV1alpha2JobSet.model_validate(tree).model_dump(
-            by_alias=True, exclude_none=True, mode="json"
-        )
+        return models.JobsetV1alpha2JobSet.from_dict(tree).to_dict()
 
     assert read(tree) == tree
     stray = yaml.safe_load(yaml.safe_dump(tree))
