@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -75,7 +76,7 @@ def test_kills_stops_hangs_and_damage_change_nothing(tmp_path: Path) -> None:
     assert victim.wait(40) == 3
     assert f"the checkpoint {newest.name} is not used: " in victim.words()
     assert "rank 1 does not answer: stopped" in victim.words()
-    assert "rank 0 waits in all_reduce (step " in victim.words()
+    assert re.search(r"rank 0 waits in \w+ \(step ", victim.words())  # the collective depends on the moment
 
     # a scheduler's signal to the command: a checkpoint at that step, and "start me again"
     victim = start()
