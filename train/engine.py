@@ -42,9 +42,18 @@ def initialise(device: torch.device, timeout_s: float) -> None:
     # DeepSpeed would compile a shared-memory extension at the first start, print to stdout on each rank, and hang
     # on a stale build lock. gloo does the work.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    patience = timedelta(seconds=timeout_s + AFTER_THE_WATCHDOG_S)
+    patience = _patience(timeout_s)
     backend = "nccl" if device.type == "cuda" else "gloo"
     deepspeed.init_distributed(dist_backend=backend, timeout=patience, verbose=False)
+
+
+def control_group(timeout_s: float) -> Any:
+    """A gloo group of all ranks, for what is no tensor of the model. Collective."""
+    return dist.new_group(backend="gloo", timeout=_patience(timeout_s))
+
+
+def _patience(timeout_s: float) -> timedelta:
+    return timedelta(seconds=timeout_s + AFTER_THE_WATCHDOG_S)
 
 
 def start(
@@ -243,9 +252,10 @@ def _whole_logits(engine: Any, inputs: torch.Tensor) -> torch.Tensor:
     head = _vocab_parallel_head(engine)
     if head is None:
         return logits
-    parts = [torch.empty_like(logits) for _ in range(dist.get_world_size(head.mp_group))]
-    dist.all_gather(parts, logits.contiguous(), group=head.mp_group)
-    return torch.cat(parts, dim=-1)
+    whole = logits.new_zeros(*logits.shape[:-1], engine.module.config.vocab_size)
+    whole[..., head.vocab_start_index : head.vocab_end_index] = logits
+    dist.all_reduce(whole, group=head.mp_group)  # not all_gather: the parts of an odd vocabulary differ in size
+    return whole
 
 
 def _pipeline_logits(engine: Any, inputs: torch.Tensor) -> torch.Tensor:

@@ -24,12 +24,11 @@ OTHERS_S = 3.0  # how much later than the first the others may notice
 class Watchdog:
     """While entered, watches the thread that made it."""
 
-    def __init__(
-        self, run_dir: Path, rank: int, world_size: int, clock: PhaseClock, progress: Progress, timeout_s: float
-    ) -> None:
+    def __init__(self, run_dir: Path, rank: int, world_size: int, clock: PhaseClock, timeout_s: float) -> None:
+        self.progress = Progress()  # where training stands, once that is known
         self._logs, self._run_dir = run_dir / "logs", run_dir
         self._rank, self._world_size, self._timeout_s = rank, world_size, timeout_s
-        self._clock, self._progress = clock, progress
+        self._clock = clock
         self._watched = threading.get_ident()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -45,7 +44,7 @@ class Watchdog:
     def _watch(self) -> None:
         last, since = (-1, -1), time.monotonic()
         while not self._done.wait(min(1.0, self._timeout_s / 10)):
-            now = (self._progress.step, self._clock.beats)
+            now = (self.progress.step, self._clock.beats)
             if now != last:
                 last, since = now, time.monotonic()
             elif time.monotonic() - since > self._timeout_s:
@@ -54,7 +53,7 @@ class Watchdog:
     def _give_up(self) -> None:
         """Leave a note, read the others', report, end this process: the training thread may never come back."""
         place = where(sys._current_frames().get(self._watched))
-        note = {"rank": self._rank, "step": self._progress.step + 1, "phase": self._clock.current, **place}
+        note = {"rank": self._rank, "step": self.progress.step + 1, "phase": self._clock.current, **place}
         path = self._logs / f"stuck-{self._rank}.json"
         path.with_suffix(".new").write_text(json.dumps(note), encoding="utf-8")
         path.with_suffix(".new").rename(path)
@@ -90,5 +89,5 @@ def words(notes: list[dict[str, Any]], world_size: int, timeout_s: float) -> str
     parts += [f"rank {rank} does not answer: stopped, or its machine is gone" for rank in missing]
     return (
         f"no progress at step {step:,} for train.collective_timeout_s ({timeout_s:g} s): {'; '.join(parts)}; "
-        "the last checkpoint is whole"
+        "the last checkpoint, if there is one, is whole"
     )

@@ -68,6 +68,13 @@ def test_losses_and_weights_do_not_depend_on_the_layout(
             torch.testing.assert_close(tensor, theirs[name], atol=2e-4, rtol=0, msg=name)
 
 
+def test_a_vocabulary_that_does_not_divide_is_split_too(tmp_path: Path) -> None:
+    """GPT-2's 50,257 is one. The export's check needs the whole logits."""
+    shorter = ("architecture.vocab_size=513", "train.steps=3", *LAYOUTS["vocabulary parallel"])
+    train_tiny(tmp_path / "run", tiny_config(tmp_path, "gpt_neox", *shorter))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["export_logit_difference"] < 1e-5
+
+
 def _train_compiled(run_dir: Path) -> None:
     """As the worker does, but compiled down to autograd's graphs only: the C++ behind them takes minutes to build."""
     whole = torch.nn.Module.compile
