@@ -2,6 +2,7 @@
 
 A thread of each process looks at its own training thread. When that has not moved for `train.collective_timeout_s`, it
 leaves a note of where it is (`logs/stuck-RANK.json`), waits a little for the others' notes, and reports them together.
+Before and after the steps, where one rank may be long at work alone, only a rank that waits for others ends the run.
 A process that is stopped, or whose machine is gone, leaves no note: that is how it is known.
 """
 
@@ -19,6 +20,7 @@ from train.failures import leave_failure
 from train.meters import PhaseClock, Progress
 
 OTHERS_S = 3.0  # how much later than the first the others may notice
+_LONG_WORK = ("start_up", "evaluation")  # building, converting, exporting: no step, and a rank may be long alone at it
 
 
 class Watchdog:
@@ -27,6 +29,7 @@ class Watchdog:
     def __init__(self, run_dir: Path, rank: int, world_size: int, clock: PhaseClock, timeout_s: float) -> None:
         self.progress = Progress()  # where training stands, once that is known
         self._logs, self._run_dir = run_dir / "logs", run_dir
+        self._note = self._logs / f"stuck-{rank}.json"
         self._rank, self._world_size, self._timeout_s = rank, world_size, timeout_s
         self._clock = clock
         self._watched = threading.get_ident()
@@ -34,7 +37,7 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> Self:
-        (self._logs / f"stuck-{self._rank}.json").unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
         self._thread.start()
         return self
 
@@ -47,16 +50,26 @@ class Watchdog:
             now = (self.progress.step, self._clock.beats)
             if now != last:
                 last, since = now, time.monotonic()
+                self._note.unlink(missing_ok=True)  # of long work that came to its end
             elif time.monotonic() - since > self._timeout_s:
-                self._give_up()
+                self._leave_note()
+                if self._waits():
+                    self._give_up()
 
-    def _give_up(self) -> None:
-        """Leave a note, read the others', report, end this process: the training thread may never come back."""
+    def _waits(self) -> bool:
+        """A step that takes so long is stuck, wherever it is; start-up and evaluation may be long work of one rank."""
+        here = where(sys._current_frames().get(self._watched))
+        return self._clock.current not in _LONG_WORK or here["collective"] is not None
+
+    def _leave_note(self) -> None:
         place = where(sys._current_frames().get(self._watched))
         note = {"rank": self._rank, "step": self.progress.step + 1, "phase": self._clock.current, **place}
-        path = self._logs / f"stuck-{self._rank}.json"
-        path.with_suffix(".new").write_text(json.dumps(note), encoding="utf-8")
-        path.with_suffix(".new").rename(path)
+        new = self._note.with_suffix(".new")
+        new.write_text(json.dumps(note), encoding="utf-8")
+        new.rename(self._note)
+
+    def _give_up(self) -> None:
+        """Read the others' notes, report, end this process: the training thread may never come back."""
         self._done.wait(OTHERS_S)
         notes = [json.loads(found.read_text(encoding="utf-8")) for found in self._logs.glob("stuck-*.json")]
         leave_failure(self._run_dir, WorkFailedError(words(notes, self._world_size, self._timeout_s)))
