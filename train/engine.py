@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +58,19 @@ def start(
     if train.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     module = _Pipeline(model, family, train.pipeline_parallel_size) if train.pipeline_parallel_size > 1 else model
-    bare = train.zero_stage == 0 and precision == "fp32"  # DeepSpeed wraps nothing round the optimizer then
-    optimizer = (SkippingAdamW if bare else torch.optim.AdamW)(
+    settings = _settings(family, train, precision)
+    adamw: Callable[..., torch.optim.AdamW] = torch.optim.AdamW
+    if train.zero_stage == 0 and precision == "fp32":  # DeepSpeed wraps nothing round the optimizer then
+        settings["gradient_clipping"] = 0.0  # DeepSpeed would keep the norm for itself
+        clipping, n_parts = train.optimizer.gradient_clipping, train.tensor_parallel_size
+        adamw = partial(SkippingAdamW, clipping=clipping, tensor_parallel_size=n_parts)
+    optimizer = adamw(
         decay_groups(module, train.optimizer.weight_decay),
         lr=train.optimizer.learning_rate,
         betas=train.optimizer.betas,
         eps=train.optimizer.eps,
         fused=True,
     )
-    settings = _settings(family, train, precision)
     if universal:
         settings["checkpoint"] = {"load_universal": True}
     engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
@@ -268,7 +273,7 @@ def _vocab_parallel_head(engine: Any) -> Any:
 
 
 def gradient_norm(engine: Any) -> float | None:
-    """Global norm of the last step's gradients before clipping; None where DeepSpeed has none, or fp16 overflowed."""
+    """Global norm of the last step's gradients before clipping; None where it is not finite."""
     norm = engine.get_global_grad_norm()
     return float(norm) if norm is not None and math.isfinite(norm) else None
 
