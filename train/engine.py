@@ -74,6 +74,7 @@ def start(
     if universal:
         settings["checkpoint"] = {"load_universal": True}
     engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
+    _stay_at_lowest_scale(engine)
     if train.tensor_parallel_size > 1 and family.after_split:
         family.after_split(engine.module)
     if train.compile:
@@ -81,6 +82,12 @@ def start(
         # Eager, the loss alone keeps several copies of the logits in fp32, the largest tensor of a small model's step.
         engine.summed_cross_entropy = torch.compile(_summed, dynamic=False)
     return engine
+
+
+def _stay_at_lowest_scale(engine: Any) -> None:
+    """DeepSpeed would end the process when a gradient overflows at fp16's lowest loss scale; train/watch.py does it."""
+    if engine.fp16_enabled():
+        engine.optimizer.loss_scaler.raise_error_at_min_scale = False
 
 
 class _Pipeline(PipelineModule):  # type: ignore[misc]
@@ -300,6 +307,7 @@ def read(engine: Any, directory: Path, tag: str) -> None:
     for state in getattr(engine.optimizer, "optimizer", engine.optimizer).state.values():
         if torch.is_tensor(state.get("step")):
             state["step"] = state["step"].clone()
+    _stay_at_lowest_scale(engine)  # the scaler is the checkpoint's now
 
 
 def skipped_steps(engine: Any) -> int:
@@ -310,6 +318,13 @@ def skipped_steps(engine: Any) -> int:
 def loss_scale(engine: Any) -> float | None:
     """fp16's present loss scale; None in other precisions, which have none."""
     return float(engine.optimizer.loss_scale) if engine.fp16_enabled() else None
+
+
+def is_lowest_scale(engine: Any) -> bool:
+    """Whether fp16's loss scale cannot be lowered any more."""
+    return engine.fp16_enabled() and bool(
+        engine.optimizer.loss_scaler.cur_scale <= engine.optimizer.loss_scaler.min_scale
+    )
 
 
 def gather(engine: Any) -> dict[str, torch.Tensor] | None:
