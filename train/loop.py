@@ -173,7 +173,7 @@ def _log(
         with path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
     except OSError as error:
-        raise WorkFailedError(f"cannot write {path}: {error.strerror}; the last checkpoint is whole") from None
+        raise WorkFailedError(f"cannot write {path}: {error.strerror}; {place.saver.newest()}") from None
     for tracker in place.trackers:
         tracker.log(line)
 

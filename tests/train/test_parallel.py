@@ -17,6 +17,7 @@ LAYOUTS = {
     "accumulation": ("train.micro_batch_size=2", "train.gradient_accumulation_steps=4"),
     "both": ("train.tensor_parallel_size=2", "train.data_parallel_size=2", "train.micro_batch_size=4"),
     "ZeRO-0": ("train.data_parallel_size=2", "train.micro_batch_size=4", "train.zero_stage=0"),
+    "ZeRO-0, tensor parallel": ("train.tensor_parallel_size=2", "train.zero_stage=0"),
     "ZeRO-2": ("train.data_parallel_size=2", "train.micro_batch_size=4", "train.zero_stage=2"),
     "ZeRO-3": ("train.data_parallel_size=2", "train.micro_batch_size=4", "train.zero_stage=3"),
     "vocabulary parallel": ("train.tensor_parallel_size=2", "train.vocab_parallel_head=true"),
@@ -61,6 +62,9 @@ def test_losses_and_weights_do_not_depend_on_the_layout(
     assert len(expected) == 50
     assert expected[-1] < expected[0] - 1  # it learned something: equality of constants would prove nothing
     assert losses(tmp_path / "run") == pytest.approx(expected, abs=1e-5)
+    norms = [[line["grad_norm"] for line in metrics(run)] for run in (tmp_path / "run", one_process[family])]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+    assert norms[1][0] > 1  # before clipping
     ours, theirs = (load_file(run / "replica/model.safetensors") for run in (tmp_path / "run", one_process[family]))
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
