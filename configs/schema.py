@@ -92,7 +92,7 @@ class TrainConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     initialisation: Literal["paper", "transformers"] = Field(
         "paper",
-        description="paper: as the family's own training code did; transformers: as its class does",
+        description="paper: as the family's paper says; transformers: as its class does",
     )
     activation_checkpointing: bool = Field(
         False, description="each layer is computed again in the backward pass: less memory, a third more work"

@@ -141,7 +141,11 @@ class Evaluations:
     def load(self, model: str) -> SharedEncodingsLM:
         """The Hugging Face directory `model`, ready to answer."""
         lm = SharedEncodingsLM(
-            pretrained=model, dtype=self.work["dtype"], device=self.device, batch_size=self.work["batch_size"]
+            pretrained=model,
+            dtype=self.work["dtype"],
+            device=self.device,
+            batch_size=self.work["batch_size"],
+            use_safetensors=True,
         )
         lm.encode_ahead(self.requests, self.by_tokenizer)
         return lm

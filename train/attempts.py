@@ -1,35 +1,65 @@
-"""How often a run was started, and what was lost when it was stopped."""
+"""How often a run was started, how far each attempt came, and what was lost when it was stopped."""
 
+import contextlib
 import json
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from configs.files import write_text
 
+REACHED = "reached.json"  # how far the run came, and what that took: one line, written over after each step
+_WIDTH = 256  # bytes of that line, blanks included, so that each covers the one before it
 
-@dataclass(frozen=True)
+
+@dataclass
 class Attempts:
     """All attempts at a run up to this one."""
 
     started: float  # of this attempt, seconds since the epoch
-    earlier_s: float  # wall-clock of the attempts before it, each up to its last logged step
-    earlier_joules: float | None  # energy of those attempts, likewise; None where one did not measure it
+    n_devices: int  # of this attempt
+    earlier_s: float  # wall-clock of the attempts before it
+    earlier_device_s: float  # the same, each times its number of devices
+    earlier_joules: float | None  # energy of those attempts; None where one did not measure it
     energy_sources: tuple[str, ...]  # what was measured, in all attempts
-    reached: int  # the last step that one of them logged
+    reached: int  # the last step that one of them finished
     restarts: int
     lost_steps: int
+    _file: int | None = field(default=None, repr=False)  # REACHED, open for writing
+    _joules: float | None = field(default=None, repr=False)  # all, as last told
 
     def totals(self, joules: float | None) -> dict[str, float]:
         """Over all attempts so far: `elapsed_s`, wall-clock seconds, and, where it is known, `energy_joules`.
 
         `joules`: of this attempt; None: not known.
         """
-        totals = {"elapsed_s": self.earlier_s + time.time() - self.started}
+        totals = {"elapsed_s": self.earlier_s + self._elapsed_s()}
+        self._joules = None
         if joules is not None and self.earlier_joules is not None:
-            totals["energy_joules"] = self.earlier_joules + joules
+            self._joules = totals["energy_joules"] = self.earlier_joules + joules
         return totals
+
+    def device_s(self) -> float:
+        """Seconds × devices over all attempts so far, each with the devices it had."""
+        return self.earlier_device_s + self._elapsed_s() * self.n_devices
+
+    def came_to(self, step: int) -> None:
+        """`step` is done. On the writing rank this is on disk before the next begins, so that a kill -9 loses none."""
+        if self._file is None:
+            return
+        line = {
+            "step": step,
+            "elapsed_s": self.earlier_s + self._elapsed_s(),
+            "device_s": self.device_s(),
+            "energy_joules": self._joules,
+        }
+        # One short write at the start of an open file: microseconds, and the kernel keeps it when the process dies.
+        os.pwrite(self._file, json.dumps(line).ljust(_WIDTH - 1).encode() + b"\n", 0)
+
+    def _elapsed_s(self) -> float:
+        return time.time() - self.started
 
     @classmethod
     def begin(
@@ -37,6 +67,7 @@ class Attempts:
         run_dir: Path,
         step: int,
         started: float,
+        n_devices: int,
         energy_source: str | None,
         provenance: dict[str, Any],
         *,
@@ -47,36 +78,46 @@ class Attempts:
         Cuts metrics.jsonl back to `step`: the lines after it will come again. Only the writing rank changes files.
         """
         metrics, log = run_dir / "metrics.jsonl", run_dir / "attempts.jsonl"
-        lines = _whole_lines(metrics)
-        past = _whole_lines(log)
-        last = lines[-1] if lines else {"step": 0, "elapsed_s": 0.0, "energy_joules": 0.0}
-        before = (last["elapsed_s"], last.get("energy_joules"))
-        if past and past[-1]["earlier_s"] > before[0]:  # the attempt before this one logged no line of its own
-            before = (past[-1]["earlier_s"], past[-1]["earlier_joules"])
+        lines, past = _whole_lines(metrics), _whole_lines(log)
+        before = _reached(run_dir / REACHED, lines, past)
         this = {
             "started": started,
             "from_step": step,
-            "lost_steps": max(0, last["step"] - step),
-            "earlier_s": before[0],
-            "earlier_joules": before[1],
+            "lost_steps": max(0, before["step"] - step),
+            "n_devices": n_devices,
             "energy_source": energy_source,
             **provenance,
         }
-        # A stop right after a checkpoint loses nothing; what ran after the last line is not in the sum.
-        if write:
-            kept = [line for line in lines if line["step"] <= step]
-            _rewrite(metrics, kept)
-            _rewrite(log, [*past, this])
-        lost = sum(attempt["lost_steps"] for attempt in [*past, this])
-        return cls(
+        attempts = cls(
             started=started,
-            earlier_s=before[0],
-            earlier_joules=before[1],
+            n_devices=n_devices,
+            earlier_s=before["elapsed_s"],
+            earlier_device_s=before["device_s"],
+            earlier_joules=before["energy_joules"] if past else 0.0,
             energy_sources=tuple(dict.fromkeys(a["energy_source"] for a in [*past, this] if a["energy_source"])),
             reached=max(attempt["from_step"] + attempt["lost_steps"] for attempt in [*past, this]),
             restarts=len(past),
-            lost_steps=lost,
+            lost_steps=sum(attempt["lost_steps"] for attempt in [*past, this]),
         )
+        if write:
+            _rewrite(metrics, [line for line in lines if line["step"] <= step])
+            _rewrite(log, [*past, this])
+            attempts._file = os.open(run_dir / REACHED, os.O_WRONLY | os.O_CREAT, 0o644)
+            attempts._joules = attempts.earlier_joules if energy_source else None
+            attempts.came_to(step)
+        return attempts
+
+
+def _reached(path: Path, lines: list[dict[str, Any]], past: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the last attempt left in REACHED; its last logged line, where the machine died and that came to less."""
+    known: list[dict[str, Any]] = [{"step": 0, "elapsed_s": 0.0, "device_s": 0.0, "energy_joules": None}]
+    with contextlib.suppress(OSError, ValueError):
+        known.append(json.loads(path.read_text(encoding="utf-8")))
+    if lines and past:
+        elapsed_s = lines[-1]["elapsed_s"]
+        line = {"step": lines[-1]["step"], "elapsed_s": elapsed_s, "device_s": elapsed_s * past[-1]["n_devices"]}
+        known.append({**line, "energy_joules": lines[-1].get("energy_joules")})
+    return max(known, key=lambda line: float(line["elapsed_s"]))
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

@@ -53,7 +53,7 @@ def launch(
             start_new_session=True,  # Ctrl-C reaches us alone; we ask the workers for a checkpoint
         )
         stopped = _watch(process, Survivors(process.pid, logs, train.world_size), tails)
-    if process.returncode == 0 and (run_dir / "run.json").is_file():
+    if process.returncode == 0 and (run_dir / "run.json").is_file() and not stopped:
         return
     _raise_first_error(logs, process.returncode, stopped)
 
@@ -104,6 +104,8 @@ def _raise_first_error(logs: Path, code: int, stopped: int | None) -> None:
     if stopped or code == 0:  # without run.json: a worker was asked to stop
         newest = max((logs.parent / "checkpoints").glob("step-*"), default=None)
         where = f"a checkpoint is written at step {step_of(newest):,}" if newest else "nothing was trained yet"
+        if (logs.parent / "run.json").is_file():
+            where = "the training is done"
         words = f"{where}; run the same command again to go on"
         if stopped == signal.SIGINT:
             raise InterruptedRunError(f"interrupted; {words}")

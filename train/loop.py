@@ -13,6 +13,7 @@ import torch.distributed as dist
 from configs.errors import WorkFailedError
 from configs.schema import TrainConfig
 from train import engine as deepspeed_engine
+from train.attempts import Attempts
 from train.certificate import after_batch
 from train.data import Corpus, batch_rows, inputs_and_labels, row_order
 from train.meters import Interval, PhaseClock, Progress
@@ -33,6 +34,7 @@ class Workplace:
     clock: PhaseClock
     saver: Saver
     trackers: list[Feed]
+    attempts: Attempts
     data_parallel_rank: int
     is_main: bool
 
@@ -64,10 +66,13 @@ def train_steps(
         if progress.step % train.log_every_steps == 0 or progress.step == train.steps:
             _log(place, train, progress, interval, totals(), run_dir / "metrics.jsonl")
             interval.start_next()
+        place.attempts.came_to(progress.step)
         if progress.step % train.checkpoint.every_steps == 0 or progress.step == train.steps or done.stop:
             _checkpoint(place, progress)
         if done.stop and progress.step < train.steps:
             place.saver.finish()
+            totals()
+            place.attempts.came_to(progress.step)
             return False
     with place.clock.phase("checkpoint"):
         place.saver.finish()
@@ -168,7 +173,7 @@ def _log(
         with path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
     except OSError as error:
-        raise WorkFailedError(f"cannot write {path}: {error.strerror}; the last checkpoint is whole") from None
+        raise WorkFailedError(f"cannot write {path}: {error.strerror}; {place.saver.newest()}") from None
     for tracker in place.trackers:
         tracker.log(line)
 

@@ -136,6 +136,7 @@ class RunRecord(Record):
     zero_stage: int
     precision: Precision
     wall_clock_s: float = Field(description="over all attempts, start-up included, lost work included")
+    device_s: float = Field(description="devices × wall-clock over all attempts, each with the devices it had")
     time: StepTime
     step_time_median_s: float = Field(description="first steps excluded")
     tokens_per_s: float = Field(description="at the median step time")

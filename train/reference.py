@@ -72,14 +72,35 @@ def load_reference(source: str, revision: str | None = None) -> Reference:
             raise BadInputError(f"reference: {source}: no such directory")
         directory = _fetch(source, revision)
     config = read_config(directory)
-    weights = sorted(directory.glob("*.safetensors"))
-    if not weights:
-        raise BadInputError(f"reference: {directory}: no weights (*.safetensors) in it")
+    weights = weight_files(directory)
     if not (directory / "tokenizer.json").is_file():
         raise BadInputError(f"reference: {directory}: no tokenizer.json in it")
     files = [directory / "config.json", directory / "tokenizer.json", *weights]
     facts = ReferenceFacts(source=source, revision=revision, sha256={file.name: sha256_of(file) for file in files})
     return Reference(directory, config, facts)
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The files that transformers reads weights from, and none beside: what is pinned is what is loaded.
+
+    Raises BadInputError where there is no safetensors weight, as there is none in other formats that is safe to load.
+    """
+    one, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
+    if one.is_file():
+        return [one]
+    if not index.is_file():
+        raise BadInputError(
+            f"reference: {directory}: no weights (model.safetensors, or model.safetensors.index.json) in it; other "
+            "formats are not read"
+        )
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInputError(f"reference: {index}: cannot be read: {first_line(error)}") from None
+    missing = [name for name in names if not (directory / name).is_file()]
+    if missing:
+        raise BadInputError(f"reference: {directory}: no {missing[0]} in it, which its index names")
+    return [index, *(directory / name for name in names)]
 
 
 def reference_directory(run_dir: Path) -> Path | None:
@@ -117,7 +138,15 @@ def _fetch(source: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        wanted = ["*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json", "vocab.json", "merges.txt"]
+        wanted = [
+            "*.safetensors",
+            "model.safetensors.index.json",
+            "config.json",
+            "tokenizer*",
+            "special_tokens_map.json",
+            "vocab.json",
+            "merges.txt",
+        ]
         return Path(snapshot_download(source, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the hub client has a dozen types for unreachable, private, renamed and unknown
         raise WorkFailedError(

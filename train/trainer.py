@@ -25,9 +25,10 @@ from configs.schema import RunConfig, TrainConfig
 from train import engine as deepspeed_engine
 from train import events, resuming
 from train.attempts import Attempts
+from train.checkpoints import Layout
 from train.data import Corpus, open_corpus
 from train.energy import RunEnergy
-from train.export import export, logit_difference
+from train.export import export, logit_difference, publish
 from train.families import family_of
 from train.heldout import held_out_loss
 from train.loop import Workplace, train_steps
@@ -62,38 +63,49 @@ def main(run_dir: Path) -> None:
     config = load_config(run_dir / "config.yaml")
     device, precision = _device_and_precision(config)
     torch.set_num_threads(config.train.threads_per_process)
-    deepspeed_engine.initialise(device, config.train.collective_timeout_s)
+    timeout_s = config.train.collective_timeout_s
+    deepspeed_engine.initialise(device, timeout_s)
+    clock = PhaseClock(device, _unknown_phases(config.train, device))
+    with Watchdog(run_dir, dist.get_rank(), dist.get_world_size(), clock, timeout_s) as watchdog:
+        place = _work(config, run_dir, device, precision, clock, watchdog, stop)
+    for feed in place.trackers:  # last of all, when no other rank waits for this one
+        feed.close()
+
+
+def _work(
+    config: RunConfig,
+    run_dir: Path,
+    device: torch.device,
+    precision: Precision,
+    clock: PhaseClock,
+    watchdog: Watchdog,
+    stop: StopFlag,
+) -> Workplace:
     corpus = open_corpus(run_dir / "data")
-    place, progress, attempts, energy = _set_up(config, run_dir, device, precision, corpus)
+    place, progress, energy = _set_up(config, run_dir, device, precision, corpus, clock)
+    watchdog.progress = progress
     peak = find_peak(device, precision, config.train.threads_per_process)
-    place.clock.seconds["start_up"] += time.time() - STARTED
+    clock.seconds["start_up"] += time.time() - STARTED
 
     def totals() -> dict[str, float]:
-        return attempts.totals(energy.joules())
+        return place.attempts.totals(energy.joules())
 
-    timeout_s = config.train.collective_timeout_s
-    with (
-        waits_counted(place.clock),
-        compiling_counted(place.clock),
-        Watchdog(run_dir, dist.get_rank(), dist.get_world_size(), place.clock, progress, timeout_s),
-    ):
+    with waits_counted(clock), compiling_counted(clock):
+        _forget_peak_memory(device)
         finished = train_steps(place, config.train, corpus, progress, run_dir, totals, lambda: stop.is_set)
     if finished:
         memory_bytes = _peak_memory_bytes(place)  # of training: the export gathers all weights, the losses load models
-        with place.clock.phase("evaluation"):
+        with clock.phase("evaluation"):
             held_out, logit_gap = _finish(place, config, corpus, run_dir, precision)
-        place.clock.settle()
+        clock.settle()
         spent = totals()
         if place.is_main:
-            record = _record(
-                config, place, progress, attempts, spent, peak, held_out, logit_gap, memory_bytes, precision
-            )
+            record = _record(config, place, progress, spent, peak, held_out, logit_gap, memory_bytes, precision)
             write_record(run_dir / "run.json", record)
         dist.barrier()
     elif place.is_main:
         events.note(run_dir, progress.step, "stop_requested", f"asked to stop: step {progress.step:,} is saved")
-    for feed in place.trackers:  # last of all, when no other rank waits for this one
-        feed.close()
+    return place
 
 
 def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
@@ -111,23 +123,29 @@ def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
 
 
 def _set_up(
-    config: RunConfig, run_dir: Path, device: torch.device, precision: Precision, corpus: Corpus
-) -> tuple[Workplace, Progress, Attempts, RunEnergy]:
-    train, control = config.train, dist.new_group(backend="gloo")
+    config: RunConfig, run_dir: Path, device: torch.device, precision: Precision, corpus: Corpus, clock: PhaseClock
+) -> tuple[Workplace, Progress, RunEnergy]:
+    train, control = config.train, deepspeed_engine.control_group(config.train.collective_timeout_s)
     energy = RunEnergy(device, control)
     layout = resuming.layout_of(train, precision)
     found = resuming.find(run_dir, layout, control)
     architecture = json.loads((run_dir / "model.json").read_text(encoding="utf-8"))
     family = family_of(architecture, "model.json")
+    clock.at("start_up")
     model = build(full_config(architecture), train.seed, device, train.initialisation)
+    clock.at("start_up")  # each of these may be long, and none is a wait
     universal = found is not None and found.needs_conversion
     engine = deepspeed_engine.start(model, family, train, precision, universal=universal)
-    progress, clock, is_main = Progress(), PhaseClock(device, _unknown_phases(train, device)), dist.get_rank() == 0
+    clock.at("start_up")
+    progress, is_main = Progress(), dist.get_rank() == 0
     if found is not None:
-        progress = resuming.load(found, engine, run_dir, layout, control)
+        progress = resuming.load(found, engine, run_dir, layout, control, clock)
         resuming.check_data_order(progress, corpus, train)
         clock.go_on_from(progress.phase_s)
-    attempts = Attempts.begin(run_dir, progress.step, STARTED, energy.source, _provenance(), write=is_main)
+    provenance = _provenance(device, layout)
+    attempts = Attempts.begin(
+        run_dir, progress.step, STARTED, train.world_size, energy.source, provenance, write=is_main
+    )
     place = Workplace(
         engine=engine,
         device=device,
@@ -135,11 +153,12 @@ def _set_up(
         clock=clock,
         saver=Saver(run_dir, layout, train.checkpoint, control, train.collective_timeout_s),
         trackers=open_trackers(config, run_dir, progress.step, attempts) if is_main else [],
+        attempts=attempts,
         data_parallel_rank=deepspeed_engine.data_parallel_rank(engine),
         is_main=is_main,
     )
     dist.barrier()
-    return place, progress, attempts, energy
+    return place, progress, energy
 
 
 def _unknown_phases(train: TrainConfig, device: torch.device) -> list[str]:
@@ -150,9 +169,15 @@ def _unknown_phases(train: TrainConfig, device: torch.device) -> list[str]:
     return unknown
 
 
-def _provenance() -> dict[str, Any]:
+def _provenance(device: torch.device, layout: Layout) -> dict[str, Any]:
     """What may differ between the attempts at one run."""
-    return {"code": code_version(), "torch": torch.__version__, "deepspeed": metadata.version("deepspeed")}
+    return {
+        "code": code_version(),
+        "torch": torch.__version__,
+        "deepspeed": metadata.version("deepspeed"),
+        "device_name": _device_name(device),
+        "layout": layout.model_dump(mode="json"),
+    }
 
 
 def _finish(
@@ -160,13 +185,20 @@ def _finish(
 ) -> tuple[HeldOutLoss, float]:
     architecture = json.loads((run_dir / "model.json").read_text(encoding="utf-8"))
     family, hf_config = family_of(architecture, "model.json"), full_config(architecture)
-    replica = run_dir / "replica"
-    export(place.engine, family, hf_config, config, run_dir / "data", replica)
-    gap = logit_difference(place.engine, replica, corpus, precision, place.device)
+    replica, partial = run_dir / "replica", run_dir / ".replica.partial"
+
+    def beat() -> None:  # the watchdog is about waits, and each of these may be long work
+        place.clock.at("evaluation")
+
+    export(place.engine, family, hf_config, config, run_dir / "data", partial)
+    beat()
+    gap = logit_difference(place.engine, partial, corpus, precision, place.device)
+    beat()
+    publish(partial, replica)
     reference = reference_directory(run_dir)
     losses = HeldOutLoss(
-        replica=held_out_loss(replica, corpus, place.device),
-        original=held_out_loss(reference, corpus, place.device) if reference else None,
+        replica=held_out_loss(replica, corpus, place.device, beat),
+        original=held_out_loss(reference, corpus, place.device, beat) if reference else None,
         tokens=corpus.facts.held_out_tokens,
     )
     return losses, gap
@@ -176,7 +208,6 @@ def _record(
     config: RunConfig,
     place: Workplace,
     progress: Progress,
-    attempts: Attempts,
     spent: dict[str, float],
     peak: Peak | None,
     held_out: HeldOutLoss,
@@ -184,7 +215,7 @@ def _record(
     memory_bytes: int,
     precision: Precision,
 ) -> RunRecord:
-    train = config.train
+    train, attempts = config.train, place.attempts
     batch_tokens = train.global_batch_rows * train.sequence_length
     architecture = from_hf_config(place.engine.module.config.to_dict())
     recompute: Recompute = "full" if train.activation_checkpointing else "none"
@@ -214,9 +245,10 @@ def _record(
         zero_stage=train.zero_stage,
         precision=precision,
         wall_clock_s=wall_clock_s,
+        device_s=attempts.device_s(),
         time=StepTime(
             **{f"{name}_s": seconds for name, seconds in phases.items()},
-            other_s=max(0.0, wall_clock_s - sum(phases.values())),
+            other_s=wall_clock_s - sum(phases.values()),
         ),
         step_time_median_s=median_s,
         tokens_per_s=batch_tokens / median_s,
@@ -239,6 +271,12 @@ def _device_name(device: torch.device) -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return "CPU"
+
+
+def _forget_peak_memory(device: torch.device) -> None:
+    """Of setting up: there the whole model is on the device for a moment."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _peak_memory_bytes(place: Workplace) -> int:

@@ -251,6 +251,7 @@ def run_record(**more: Any) -> RunRecord:
         "zero_stage": 0,
         "precision": "fp32",
         "wall_clock_s": 171.4,
+        "device_s": 171.4,
         "time": StepTime(
             start_up_s=4.1, data_s=1.32, forward_backward_s=118.7, optimizer_s=30.25, checkpoint_s=2.9,
             evaluation_s=9.6, other_s=4.53,

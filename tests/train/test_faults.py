@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -69,13 +70,13 @@ def test_kills_stops_hangs_and_damage_change_nothing(tmp_path: Path) -> None:
     content = bytearray(file.read_bytes())
     content[seen.randrange(len(content))] ^= 1 << seen.randrange(8)
     file.write_bytes(content)
-    victim = start(timeout_s=3)
+    victim = start(timeout_s=8)
     ready(victim)
     victim.signal(signal.SIGSTOP, worker=1)
-    assert victim.wait(40) == 3
+    assert victim.wait(60) == 3
     assert f"the checkpoint {newest.name} is not used: " in victim.words()
     assert "rank 1 does not answer: stopped" in victim.words()
-    assert "rank 0 waits in all_reduce (step " in victim.words()
+    assert re.search(r"rank 0 waits in \w+ \(step ", victim.words())  # the collective depends on the moment
 
     # a scheduler's signal to the command: a checkpoint at that step, and "start me again"
     victim = start()

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from configs.errors import BadInputError, WorkFailedError
 from configs.files import read_record
@@ -73,6 +75,18 @@ def _no_weights(directory: Path) -> None:
     (directory / "model.safetensors").unlink()
 
 
+def _a_pickle_beside_other_weights(directory: Path) -> None:
+    """What transformers would take `pytorch_model.bin` from, whatever safetensors lie beside it."""
+    torch.save(load_file(directory / "model.safetensors"), directory / "pytorch_model.bin")
+    (directory / "model.safetensors").rename(directory / "other.safetensors")
+
+
+def _a_shard_is_missing(directory: Path) -> None:
+    (directory / "model.safetensors").rename(directory / "model-00001-of-00002.safetensors")
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+
+
 def _no_config(directory: Path) -> None:
     (directory / "config.json").unlink()
 
@@ -101,7 +115,9 @@ def _truncated_weights(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_no_weights, r"no weights \(\*.safetensors\)"),
+        (_no_weights, r"no weights \(model.safetensors, or"),
+        (_a_pickle_beside_other_weights, r"no weights \(model.safetensors, or"),
+        (_a_shard_is_missing, r"no model-00002-of-00002.safetensors in it, which its index names"),
         (_no_config, r"no config.json"),
         (_no_tokenizer, r"no tokenizer.json"),
         (_other_family, r"model_type 'mamba' cannot be trained here; known: gpt2, gpt_neox, opt, llama"),
