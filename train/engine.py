@@ -3,6 +3,7 @@
 `start` turns a plain model into an engine; `write`, `read` and `gather` hide where DeepSpeed keeps what.
 """
 
+import gc
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -76,6 +77,17 @@ def start(
         # Eager, the loss alone keeps several copies of the logits in fp32, the largest tensor of a small model's step.
         engine.summed_cross_entropy = torch.compile(_summed, dynamic=False)
     return engine
+
+
+def stop(engine: Any, train: TrainConfig) -> None:
+    """Give back what the engine holds beside its own life: hooks, compiled code, the allocator's peak and cache."""
+    engine.destroy()
+    if train.compile:
+        torch.compiler.reset()  # the next model of the class would count as a recompilation, of which few are allowed
+    gc.collect()  # hooks and parameters refer to each other
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 class _Pipeline(PipelineModule):  # type: ignore[misc]

@@ -56,17 +56,22 @@ class StopFlag:
         self.is_set = True
 
 
-def main(run_dir: Path) -> None:
-    """Train, export, measure the held-out loss, write run.json (rank 0). Goes on from the newest checkpoint."""
-    stop = StopFlag()
+def main(run_dir: Path, stop: StopFlag | None = None) -> bool:
+    """Train, export, measure the held-out loss, write run.json (rank 0). Goes on from the newest checkpoint.
+
+    Returns False when a stop was requested (a checkpoint is written). A process may train several runs in turn; `stop`
+    is then its own, for all of them.
+    """
+    stop = stop or StopFlag()
+    started = time.time() if dist.is_initialized() else STARTED  # the first one's start-up has the imports
     config = load_config(run_dir / "config.yaml")
     device, precision = _device_and_precision(config)
     torch.set_num_threads(config.train.threads_per_process)
     deepspeed_engine.initialise(device, config.train.collective_timeout_s)
     corpus = open_corpus(run_dir / "data")
-    place, progress, attempts, energy = _set_up(config, run_dir, device, precision, corpus)
+    place, progress, attempts, energy = _set_up(config, run_dir, started, device, precision, corpus)
     peak = find_peak(device, precision, config.train.threads_per_process)
-    place.clock.seconds["start_up"] += time.time() - STARTED
+    place.clock.seconds["start_up"] += time.time() - started
 
     def totals() -> dict[str, float]:
         return attempts.totals(energy.joules())
@@ -94,6 +99,9 @@ def main(run_dir: Path) -> None:
         events.note(run_dir, progress.step, "stop_requested", f"asked to stop: step {progress.step:,} is saved")
     for feed in place.trackers:  # last of all, when no other rank waits for this one
         feed.close()
+    deepspeed_engine.stop(place.engine, config.train)
+    dist.destroy_process_group(place.control)
+    return finished
 
 
 def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
@@ -111,7 +119,7 @@ def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
 
 
 def _set_up(
-    config: RunConfig, run_dir: Path, device: torch.device, precision: Precision, corpus: Corpus
+    config: RunConfig, run_dir: Path, started: float, device: torch.device, precision: Precision, corpus: Corpus
 ) -> tuple[Workplace, Progress, Attempts, RunEnergy]:
     train, control = config.train, dist.new_group(backend="gloo")
     energy = RunEnergy(device, control)
@@ -127,7 +135,7 @@ def _set_up(
         progress = resuming.load(found, engine, run_dir, layout, control)
         resuming.check_data_order(progress, corpus, train)
         clock.go_on_from(progress.phase_s)
-    attempts = Attempts.begin(run_dir, progress.step, STARTED, energy.source, _provenance(), write=is_main)
+    attempts = Attempts.begin(run_dir, progress.step, started, energy.source, _provenance(), write=is_main)
     place = Workplace(
         engine=engine,
         device=device,

@@ -1,0 +1,82 @@
+"""`replibench sweep`: train a ladder in one process, predict the held-out run by its law, train that, say what came."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs.errors import BadInputError
+from configs.files import write_record
+from configs.schema import RunConfig
+from configs.sweeps import HELD_OUT, SweepConfig, ledger, members
+from extrapolate.runs import Runs
+from extrapolate.sweep import PREDICTION, RESULT, RUNS, SweepResult, predict, result, stored_prediction, write_runs
+from scripts.console import Screen
+
+
+def check_ladder(sweep: SweepConfig) -> None:
+    """Raises BadInputError for a ladder that gives no law, before anything is trained."""
+    ledgers = [ledger(config) for name, config in members(sweep).items() if name != HELD_OUT]
+    sizes, tokens = ([float(getattr(each, name)) for each in ledgers] for name in ("parameters_all", "tokens"))
+    reason = Runs(np.array(sizes), np.array(tokens), np.ones(len(ledgers))).why_too_few()
+    if reason:
+        raise BadInputError(f"{sweep.name}: {reason}")
+
+
+def run_sweep(sweep: SweepConfig, directory: Path, screen: Screen) -> SweepResult:
+    """The whole sweep. What is finished is not done again; the prediction is made once, before the held-out run."""
+    check_ladder(sweep)
+    found = members(sweep)
+    run_dirs = {name: directory / name for name in found}
+    _prepare(found, directory, screen)
+    ladder = {name: run_dir for name, run_dir in run_dirs.items() if name != HELD_OUT}
+    _train({name: found[name] for name in ladder}, directory, f"training {len(ladder)} runs", screen)
+    write_runs(directory / RUNS, ladder)
+    target, held_out = ledger(found[HELD_OUT]), run_dirs[HELD_OUT]
+    begun = (held_out / "attempts.jsonl").is_file()
+    prediction = stored_prediction(directory, target.parameters_all, target.tokens, begun=begun)
+    if prediction is None:
+        with screen.stage("predicting"):
+            prediction = predict(directory / RUNS, HELD_OUT, target.parameters_all, target.tokens)
+            write_record(directory / PREDICTION, prediction)
+    loss = prediction.loss
+    screen.say(f"{HELD_OUT}: loss {loss.median:.4f} predicted, 90 % {loss.p5:.4f} to {loss.p95:.4f}")
+    _train({HELD_OUT: found[HELD_OUT]}, directory, f"training {HELD_OUT}", screen)
+    outcome = result(sweep.name, prediction, ladder, held_out)
+    write_record(directory / RESULT, outcome)
+    return outcome
+
+
+def _prepare(found: Mapping[str, RunConfig], directory: Path, screen: Screen) -> None:
+    """Check every member and write what its training reads. They share one corpus: a link instead of a copy."""
+    from train.prepare import prepare_run
+
+    (directory / "data").mkdir(exist_ok=True)
+    with screen.stage("preparing") as update:
+        for name, config in found.items():
+            run_dir = directory / name
+            run_dir.mkdir(exist_ok=True)
+            if not (run_dir / "data").is_symlink():
+                (run_dir / "data").symlink_to(Path("..") / "data")
+            prepare_run(config, run_dir, lambda text: update(0, text))
+
+
+def _train(found: Mapping[str, RunConfig], directory: Path, title: str, screen: Screen) -> None:
+    """Train, in the same processes, those that are not finished."""
+    from train.launch import launch_in_turn
+
+    work = {name: ledger(config).model_flop for name, config in found.items()}
+    done = {name: float(work[name]) for name in found if (directory / name / "run.json").is_file()}
+    waiting = [name for name in found if name not in done]
+    if not waiting:
+        return
+    with screen.stage(title, sum(work.values())) as update:
+
+        def on_progress(run_dir: Path, line: dict[str, Any]) -> None:
+            name = run_dir.name
+            done[name] = work[name] * line["step"] / found[name].train.steps
+            loss = "none" if line["loss"] is None else f"{line['loss']:.3f}"
+            update(sum(done.values()), f"{name}: loss {loss}, {line['tokens_per_s']:,.0f} tok/s")
+
+        launch_in_turn([directory / name for name in waiting], found[waiting[0]].train, on_progress, screen.say)
