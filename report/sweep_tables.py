@@ -2,8 +2,9 @@
 
 from configs.sweeps import short
 from extrapolate.sweep import SweepMember, SweepResult
+from extrapolate.sweep_plan import PlannedMember, SweepPlan
 from report.content import Cell, Column, Paragraph, Table, row
-from report.formatting import count, loss, percent, seconds, significant
+from report.formatting import count, loss, percent, scientific, seconds, significant
 
 COLUMNS = (
     Column("run"),
@@ -63,4 +64,40 @@ def _row(member: SweepMember) -> tuple[Cell, ...]:
         loss(member.by_law),
         f"{100 * (member.loss / member.by_law - 1):+.2f}",
         significant(member.wall_clock_s, 3),
+    )
+
+
+def plan_tables(plan: SweepPlan) -> tuple[Table | Paragraph, ...]:
+    """What a sweep would train."""
+    timed = [member.time for member in plan.members if member.time]
+    total = "" if not timed else f"; {len(timed)} of them take {seconds(plan.median_s or 0)} on {plan.cluster}"
+    table = Table(
+        f"The members of {plan.name}, least compute first, the one that is predicted last: "
+        f"{scientific(plan.model_flop)} model FLOP{total}.",
+        (
+            Column("run"),
+            Column("parameters", numeric=True),
+            Column("tokens", numeric=True),
+            Column("steps", numeric=True),
+            Column("FLOP", numeric=True),
+            Column("hours, 90 %", numeric=True),
+        ),
+        tuple(_planned(member) for member in plan.members),
+    )
+    return (table, *(Paragraph(f"Warning: {warning}.") for warning in plan.warnings))
+
+
+def _planned(member: PlannedMember) -> tuple[Cell, ...]:
+    time = member.time
+    hours = "–"
+    if time is not None:
+        middle, low, high = (significant(value / 3600, 2) for value in (time.median_s, time.p5_s, time.p95_s))
+        hours = f"{middle} ({low}–{high})"
+    return row(
+        member.name,
+        count(member.parameters),
+        short(member.tokens),
+        count(member.steps),
+        scientific(member.model_flop, 3),
+        hours,
     )

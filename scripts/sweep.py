@@ -26,15 +26,16 @@ def check_ladder(sweep: SweepConfig) -> None:
 
 def run_sweep(sweep: SweepConfig, directory: Path, screen: Screen) -> SweepResult:
     """The whole sweep. What is finished is not done again; the prediction is made once, before the held-out run."""
-    check_ladder(sweep)
     found = members(sweep)
     run_dirs = {name: directory / name for name in found}
-    _prepare(found, directory, screen)
     ladder = {name: run_dir for name, run_dir in run_dirs.items() if name != HELD_OUT}
-    _train({name: found[name] for name in ladder}, directory, f"training {len(ladder)} runs", screen)
-    write_runs(directory / RUNS, ladder)
     target, held_out = ledger(found[HELD_OUT]), run_dirs[HELD_OUT]
     begun = (held_out / "attempts.jsonl").is_file()
+    if begun:
+        _refuse_more(ladder, held_out)
+    _prepare(found, directory, screen)
+    _train({name: found[name] for name in ladder}, directory, f"training {len(ladder)} runs", screen)
+    write_runs(directory / RUNS, ladder)
     prediction = stored_prediction(directory, target.parameters_all, target.tokens, begun=begun)
     if prediction is None:
         with screen.stage("predicting"):
@@ -46,6 +47,16 @@ def run_sweep(sweep: SweepConfig, directory: Path, screen: Screen) -> SweepResul
     outcome = result(sweep.name, prediction, ladder, held_out)
     write_record(directory / RESULT, outcome)
     return outcome
+
+
+def _refuse_more(ladder: Mapping[str, Path], held_out: Path) -> None:
+    """Raises BadInputError where a ladder would go on after what it is to predict was seen."""
+    waiting = next((run_dir for run_dir in ladder.values() if not (run_dir / "run.json").is_file()), None)
+    if waiting is not None:
+        raise BadInputError(
+            f"{waiting}: is still to be trained, and {held_out} was begun already, so a prediction from it would come "
+            "late; name another --run-dir"
+        )
 
 
 def _prepare(found: Mapping[str, RunConfig], directory: Path, screen: Screen) -> None:
