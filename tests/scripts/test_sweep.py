@@ -1,4 +1,4 @@
-"""`replibench sweep`: a tiny ladder, stopped and gone on with, its prediction and the truth; the larger ones unstarted."""
+"""`replibench sweep`: a tiny ladder, stopped and gone on with, its prediction and the truth; others are only planned."""
 
 import json
 import os
@@ -274,7 +274,7 @@ D8 = {"architecture": {"hidden_size": 8, "intermediate_size": 32}}
         (_changed(held_out=D8), "held_out needs a budget"),
         (
             _changed(held_out={**D8, "tokens": 30_720}),
-            "held_out: 9.95k parameters on 30.7k tokens is not the largest: d",
+            "held_out: 9.95k parameters on 30.7k tokens is not the largest",
         ),
         (_changed(held_out={**TINY["held_out"], "tokens": 256}), "58.2k parameters on 256 tokens is not the largest"),
     ],
