@@ -1,4 +1,4 @@
-"""`replibench sweep`: a tiny ladder, stopped and gone on with, its prediction and the truth; others are only planned."""
+"""`replibench sweep`: a tiny ladder, stopped and gone on with, its prediction and the truth; others only planned."""
 
 import json
 import os
