@@ -1,18 +1,33 @@
 """`replibench sweep`: train a ladder in one process, predict the held-out run by its law, train that, say what came."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from configs.errors import BadInputError
-from configs.files import write_record
+from configs.files import write_record, write_text
+from configs.locks import exclusive
 from configs.schema import RunConfig
-from configs.sweeps import HELD_OUT, SweepConfig, ledger, members
+from configs.sweeps import HELD_OUT, SweepConfig, ledger, load_sweep, members
 from extrapolate.runs import Runs
-from extrapolate.sweep import PREDICTION, RESULT, RUNS, SweepResult, predict, result, stored_prediction, write_runs
+from extrapolate.sweep import (
+    PREDICTION,
+    RESULT,
+    RUNS,
+    SweepPrediction,
+    SweepResult,
+    predict,
+    result,
+    stored_prediction,
+    write_runs,
+)
 from scripts.console import Screen
+
+SWEEP = "sweep.yaml"  # the configuration, as it was given
 
 
 def check_ladder(sweep: SweepConfig) -> None:
@@ -31,22 +46,42 @@ def run_sweep(sweep: SweepConfig, directory: Path, screen: Screen) -> SweepResul
     ladder = {name: run_dir for name, run_dir in run_dirs.items() if name != HELD_OUT}
     target, held_out = ledger(found[HELD_OUT]), run_dirs[HELD_OUT]
     begun = (held_out / "attempts.jsonl").is_file()
+    _check_directory(sweep, directory)
     if begun:
         _refuse_more(ladder, held_out)
-    _prepare(found, directory, screen)
-    _train({name: found[name] for name in ladder}, directory, f"training {len(ladder)} runs", screen)
-    write_runs(directory / RUNS, ladder)
-    prediction = stored_prediction(directory, target.parameters_all, target.tokens, begun=begun)
+    with ExitStack() as locks:
+        for run_dir in run_dirs.values():
+            locks.enter_context(exclusive(run_dir))
+        _prepare(sweep, found, directory, screen)
+        _train({name: found[name] for name in ladder}, directory, f"training {len(ladder)} runs", screen)
+        write_runs(directory / RUNS, ladder)
+        prediction = _prediction(directory, target.parameters_all, target.tokens, screen, begun=begun)
+        _train({HELD_OUT: found[HELD_OUT]}, directory, f"training {HELD_OUT}", screen)
+        outcome = result(sweep.name, prediction, ladder, held_out)
+        write_record(directory / RESULT, outcome)
+    return outcome
+
+
+def _prediction(directory: Path, parameters: int, tokens: int, screen: Screen, *, begun: bool) -> SweepPrediction:
+    """The one that is there, or a new one, written before this returns."""
+    prediction = stored_prediction(directory, parameters, tokens, begun=begun)
     if prediction is None:
         with screen.stage("predicting"):
-            prediction = predict(directory / RUNS, HELD_OUT, target.parameters_all, target.tokens)
+            prediction = predict(directory / RUNS, HELD_OUT, parameters, tokens)
             write_record(directory / PREDICTION, prediction)
     loss = prediction.loss
     screen.say(f"{HELD_OUT}: loss {loss.median:.4f} predicted, 90 % {loss.p5:.4f} to {loss.p95:.4f}")
-    _train({HELD_OUT: found[HELD_OUT]}, directory, f"training {HELD_OUT}", screen)
-    outcome = result(sweep.name, prediction, ladder, held_out)
-    write_record(directory / RESULT, outcome)
-    return outcome
+    return prediction
+
+
+def _check_directory(sweep: SweepConfig, directory: Path) -> None:
+    """Raises BadInputError unless the directory is new or of a sweep with this base: its members share one corpus."""
+    stored = directory / SWEEP
+    if stored.is_file():
+        if load_sweep(stored).base != sweep.base:
+            raise BadInputError(f"--run-dir {directory}: holds a sweep with another `base`; name another directory")
+    elif any(path.name != ".lock" for path in directory.iterdir()):
+        raise BadInputError(f"--run-dir {directory}: has files in it and is no sweep's directory; name an empty one")
 
 
 def _refuse_more(ladder: Mapping[str, Path], held_out: Path) -> None:
@@ -59,15 +94,15 @@ def _refuse_more(ladder: Mapping[str, Path], held_out: Path) -> None:
         )
 
 
-def _prepare(found: Mapping[str, RunConfig], directory: Path, screen: Screen) -> None:
+def _prepare(sweep: SweepConfig, found: Mapping[str, RunConfig], directory: Path, screen: Screen) -> None:
     """Check every member and write what its training reads. They share one corpus: a link instead of a copy."""
     from train.prepare import prepare_run
 
+    write_text(directory / SWEEP, yaml.safe_dump(sweep.model_dump(mode="json", exclude_unset=True), sort_keys=False))
     (directory / "data").mkdir(exist_ok=True)
     with screen.stage("preparing") as update:
         for name, config in found.items():
             run_dir = directory / name
-            run_dir.mkdir(exist_ok=True)
             if not (run_dir / "data").is_symlink():
                 (run_dir / "data").symlink_to(Path("..") / "data")
             prepare_run(config, run_dir, lambda text: update(0, text))

@@ -181,6 +181,8 @@ def copied(swept: Swept, tmp_path: Path) -> Path:
         ("prediction.json", (), "prediction.json: is missing, and "),
         ("", ("--set", "tokens=[5120, 10240, 20480, 25600]"), "is still to be trained, and "),
         ("", ("--set", "held_out.tokens=40960"), "held-out: holds a run of another config (train.steps"),
+        ("", ("--set", "base.data.documents=3100"), "holds a sweep with another `base`"),
+        ("sweep.yaml", (), "has files in it and is no sweep's directory"),
         ("d8-5.12k/run.json", (), "d8-5.12k: is still to be trained, and "),
     ],
 )
