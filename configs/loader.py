@@ -2,10 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,7 @@ from configs.files import write_text
 from configs.schema import RunConfig
 
 PRESETS = Path(__file__).resolve().parent
+M = TypeVar("M", bound=BaseModel)
 PATH_KEYS = ("reference", "calibration", "forecast.assumptions")  # relative to the file that names them
 
 
@@ -58,14 +59,19 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     any directory. Paths inside a file are relative to that file, and absolute in the result.
     Raises BadInputError, one line, naming the key, the value and the nearest valid choice.
     """
-    found = _find(Path(path))
+    return load_as(RunConfig, "runs", path, overrides)
+
+
+def load_as(kind: type[M], folder: str, path: Path | str, overrides: Sequence[str] = ()) -> M:
+    """The same for files of another kind, whose presets lie in `folder` of this room."""
+    found = _find(Path(path), folder)
     tree = _read_with_extends(found, ())
     for override in overrides:
         _apply(tree, override)
     try:
-        return RunConfig.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
-        message = explain(error, RunConfig)
+        message = explain(error, kind)
         key = message.partition(":")[0]
         set_here = next(
             (o for o in overrides if o.partition("=")[0].startswith(key) or key.startswith(o.partition("=")[0])), None
@@ -104,13 +110,13 @@ def _flat(prefix: str, value: Any) -> dict[str, Any]:
     return {prefix: value}
 
 
-def _find(path: Path) -> Path:
-    for candidate in (path, PRESETS.parent / path, PRESETS / "runs" / path, PRESETS / "runs" / f"{path}.yaml"):
+def _find(path: Path, folder: str) -> Path:
+    for candidate in (path, PRESETS.parent / path, PRESETS / folder / path, PRESETS / folder / f"{path}.yaml"):
         if candidate.is_file():
             return candidate.resolve()
-    presets = sorted(p.stem for p in PRESETS.glob("runs/*.yaml"))
+    presets = sorted(p.stem for p in PRESETS.glob(f"{folder}/*.yaml"))
     if path.is_dir():
-        raise BadInputError(f"{path}: is a directory; name a run's YAML file or a preset ({', '.join(presets)})")
+        raise BadInputError(f"{path}: is a directory; name a YAML file or a preset ({', '.join(presets)})")
     close = difflib.get_close_matches(path.stem, presets, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise BadInputError(f"{path}: no such file; {hint}presets: {', '.join(presets)}")
@@ -124,7 +130,7 @@ def _read_with_extends(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"{path}: cannot be read: {error}") from None
     if not isinstance(tree, dict):
-        raise BadInputError(f"{path.name}: must be a mapping of keys (name, reference, train, …)")
+        raise BadInputError(f"{path.name}: must be a mapping of keys (name, train, …)")
     for *parents, last in (key.split(".") for key in PATH_KEYS):
         node: Any = tree
         for part in parents:
@@ -139,7 +145,7 @@ def _read_with_extends(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     parent_path = (path.parent / parent).resolve()
     if not parent_path.is_file():
         raise BadInputError(f"{path.name}: extends: {parent}: no such file beside it")
-    return _merge(_read_with_extends(parent_path, (*seen, path)), tree)
+    return merged(_read_with_extends(parent_path, (*seen, path)), tree)
 
 
 def _relative_to(directory: Path, value: str) -> str:
@@ -150,12 +156,13 @@ def _relative_to(directory: Path, value: str) -> str:
     return value
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with what `over` has, key by key at every depth; what is no mapping is replaced."""
+    result = dict(base)
     for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:

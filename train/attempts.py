@@ -58,6 +58,12 @@ class Attempts:
         # One short write at the start of an open file: microseconds, and the kernel keeps it when the process dies.
         os.pwrite(self._file, json.dumps(line).ljust(_WIDTH - 1).encode() + b"\n", 0)
 
+    def close(self) -> None:
+        """Nothing more is noted."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
     def _elapsed_s(self) -> float:
         return time.time() - self.started
 

@@ -3,6 +3,7 @@
 `start` turns a plain model into an engine; `write`, `read` and `gather` hide where DeepSpeed keeps what.
 """
 
+import gc
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -97,6 +98,17 @@ def _stay_at_lowest_scale(engine: Any) -> None:
     """DeepSpeed would end the process when a gradient overflows at fp16's lowest loss scale; train/watch.py does it."""
     if engine.fp16_enabled():
         engine.optimizer.loss_scaler.raise_error_at_min_scale = False
+
+
+def stop(engine: Any, train: TrainConfig) -> None:
+    """Give back what the engine holds beside its own life: hooks, compiled code, the allocator's peak and cache."""
+    engine.destroy()
+    if train.compile:
+        torch.compiler.reset()  # the next model of the class would count as a recompilation, of which few are allowed
+    gc.collect()  # hooks and parameters refer to each other
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 class _Pipeline(PipelineModule):  # type: ignore[misc]

@@ -1,12 +1,13 @@
 """Start a prepared run on this machine through torchrun, show its progress, end it cleanly, find the first error."""
 
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,30 @@ def launch(
     BadInputError or WorkFailedError with the first real error of any rank; once the checkpoint is written,
     InterruptedRunError after Ctrl-C, and RequeueError after SIGTERM or SIGUSR1 to this process or to a worker.
     """
-    logs = run_dir / "logs"
-    logs.mkdir(exist_ok=True)
-    for old in [*logs.glob("failure-*.json"), *logs.glob("ended-*")]:
-        old.unlink()
-    tails = [
-        Tail(run_dir / "metrics.jsonl", on_progress),
-        Tail(run_dir / events.FILE, lambda event: say(event["message"]), from_end=True),
-    ]
-    with (logs / "torchrun.log").open("a") as log:
+    launch_in_turn([run_dir], train, lambda _, line: on_progress(line), say)
+
+
+def launch_in_turn(
+    run_dirs: Sequence[Path],
+    train: TrainConfig,
+    on_progress: Callable[[Path, dict[str, Any]], None],
+    say: Callable[[str], None],
+) -> None:
+    """The same for several runs, which the same processes train one after the other. `train`: of any of them.
+
+    They agree on number of processes, threads and device. The logs of the processes lie with the first run.
+    """
+    logs = [run_dir / "logs" for run_dir in run_dirs]
+    tails = []
+    for run_dir in run_dirs:
+        (run_dir / "logs").mkdir(exist_ok=True)
+        for old in [*run_dir.glob("logs/failure-*.json"), *run_dir.glob("logs/ended-*")]:
+            old.unlink()
+        tails.append(Tail(run_dir / "metrics.jsonl", functools.partial(on_progress, run_dir)))
+        tails.append(Tail(run_dir / events.FILE, lambda event: say(event["message"]), from_end=True))
+    with (logs[0] / "torchrun.log").open("a") as log:
         process = subprocess.Popen(
-            _command(run_dir, train),
+            _command(run_dirs, train),
             env=worker_environment(train.threads_per_process, train.device),
             pass_fds=held_descriptors(),  # the directory is held until the last worker is gone
             stdout=log,
@@ -52,20 +66,20 @@ def launch(
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches us alone; we ask the workers for a checkpoint
         )
-        stopped = _watch(process, Survivors(process.pid, logs, train.world_size), tails)
-    if process.returncode == 0 and (run_dir / "run.json").is_file() and not stopped:
+        stopped = _watch(process, Survivors(process.pid, logs[0], train.world_size), tails)
+    if process.returncode == 0 and all((run_dir / "run.json").is_file() for run_dir in run_dirs) and not stopped:
         return
-    _raise_first_error(logs, process.returncode, stopped)
+    _raise_first_error(run_dirs, process.returncode, stopped)
 
 
-def _command(run_dir: Path, train: TrainConfig) -> list[str]:
+def _command(run_dirs: Sequence[Path], train: TrainConfig) -> list[str]:
     return [
         *(sys.executable, "-m", "train.torchrun"),
         # port 0: a fresh rendezvous port for each run
         *("--nnodes=1", f"--nproc-per-node={train.world_size}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
         "--local-addr=127.0.0.1",
-        *("--log-dir", str(run_dir / "logs"), "--redirects=3"),
-        *(str(ROOT / "train" / "worker.py"), str(run_dir.resolve())),
+        *("--log-dir", str(run_dirs[0] / "logs"), "--redirects=3"),
+        *(str(ROOT / "train" / "worker.py"), *(str(run_dir.resolve()) for run_dir in run_dirs)),
     ]
 
 
@@ -92,24 +106,28 @@ def _watch(process: subprocess.Popen[bytes], survivors: Survivors, tails: list[T
         return signals.first
 
 
-def _raise_first_error(logs: Path, code: int, stopped: int | None) -> None:
-    failures = sorted((json.loads(path.read_text()) for path in logs.glob("failure-*.json")), key=lambda f: f["time"])
+def _raise_first_error(run_dirs: Sequence[Path], code: int, stopped: int | None) -> None:
+    reports = [path for run_dir in run_dirs for path in run_dir.glob("logs/failure-*.json")]
+    failures = [(json.loads(path.read_text()), path) for path in reports]
     if failures:
-        first = failures[0]
+        first, log = min(failures, key=lambda failure: failure[0]["time"])
         where = f"rank {first['rank']}: "
         if first["kind"] == "bad_input":
             raise BadInputError(first["message"])
-        log = logs / f"failure-{first['rank']}.json"
         raise WorkFailedError(f"training failed: {where}{first['message']} (traceback: {log})")
     if stopped or code == 0:  # without run.json: a worker was asked to stop
-        newest = max((logs.parent / "checkpoints").glob("step-*"), default=None)
+        at = next((run_dir for run_dir in run_dirs if not (run_dir / "run.json").is_file()), run_dirs[-1])
+        newest = max((at / "checkpoints").glob("step-*"), default=None)
         where = f"a checkpoint is written at step {step_of(newest):,}" if newest else "nothing was trained yet"
-        if (logs.parent / "run.json").is_file():
+        if (at / "run.json").is_file():
             where = "the training is done"
+        if len(run_dirs) > 1:
+            where = f"{at.name}: {where}"
         words = f"{where}; run the same command again to go on"
         if stopped == signal.SIGINT:
             raise InterruptedRunError(f"interrupted; {words}")
         raise RequeueError(f"stopped by {signal.Signals(stopped).name if stopped else 'a signal to a worker'}; {words}")
+    logs = run_dirs[0] / "logs"
     raise WorkFailedError(
         f"training failed without a report (torchrun exit {code}): {_last_words(logs)} "
         f"(no words: a worker may have been killed, for instance for memory; logs: {logs})"

@@ -57,9 +57,14 @@ class StopFlag:
         self.is_set = True
 
 
-def main(run_dir: Path) -> None:
-    """Train, export, measure the held-out loss, write run.json (rank 0). Goes on from the newest checkpoint."""
-    stop = StopFlag()
+def main(run_dir: Path, stop: StopFlag | None = None) -> bool:
+    """Train, export, measure the held-out loss, write run.json (rank 0). Goes on from the newest checkpoint.
+
+    Returns False when a stop was requested (a checkpoint is written). A process may train several runs in turn; `stop`
+    is then its own, for all of them.
+    """
+    stop = stop or StopFlag()
+    started = time.time() if dist.is_initialized() else STARTED  # the first one's start-up has the imports
     config = load_config(run_dir / "config.yaml")
     device, precision = _device_and_precision(config)
     torch.set_num_threads(config.train.threads_per_process)
@@ -67,25 +72,29 @@ def main(run_dir: Path) -> None:
     deepspeed_engine.initialise(device, timeout_s)
     clock = PhaseClock(device, _unknown_phases(config.train, device))
     with Watchdog(run_dir, dist.get_rank(), dist.get_world_size(), clock, timeout_s) as watchdog:
-        place = _work(config, run_dir, device, precision, clock, watchdog, stop)
+        place, finished = _work(config, run_dir, started, device, precision, clock, watchdog, stop)
     for feed in place.trackers:  # last of all, when no other rank waits for this one
         feed.close()
+    place.attempts.close()
+    deepspeed_engine.stop(place.engine, config.train)
+    dist.destroy_process_group(place.control)
+    return finished
 
 
 def _work(
     config: RunConfig,
     run_dir: Path,
+    started: float,
     device: torch.device,
     precision: Precision,
     clock: PhaseClock,
     watchdog: Watchdog,
     stop: StopFlag,
-) -> Workplace:
-    corpus = open_corpus(run_dir / "data")
-    place, progress, energy = _set_up(config, run_dir, device, precision, corpus, clock)
+) -> tuple[Workplace, bool]:
+    place, progress, corpus, energy = _set_up(config, run_dir, started, device, precision, clock)
     watchdog.progress = progress
     peak = find_peak(device, precision, config.train.threads_per_process)
-    clock.seconds["start_up"] += time.time() - STARTED
+    clock.seconds["start_up"] += time.time() - started
 
     def totals() -> dict[str, float]:
         return place.attempts.totals(energy.joules())
@@ -105,7 +114,7 @@ def _work(
         dist.barrier()
     elif place.is_main:
         events.note(run_dir, progress.step, "stop_requested", f"asked to stop: step {progress.step:,} is saved")
-    return place
+    return place, finished
 
 
 def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
@@ -123,9 +132,10 @@ def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
 
 
 def _set_up(
-    config: RunConfig, run_dir: Path, device: torch.device, precision: Precision, corpus: Corpus, clock: PhaseClock
-) -> tuple[Workplace, Progress, RunEnergy]:
+    config: RunConfig, run_dir: Path, started: float, device: torch.device, precision: Precision, clock: PhaseClock
+) -> tuple[Workplace, Progress, Corpus, RunEnergy]:
     train, control = config.train, deepspeed_engine.control_group(config.train.collective_timeout_s)
+    corpus = open_corpus(run_dir / "data")
     energy = RunEnergy(device, control)
     layout = resuming.layout_of(train, precision)
     found = resuming.find(run_dir, layout, control)
@@ -144,7 +154,7 @@ def _set_up(
         clock.go_on_from(progress.phase_s)
     provenance = _provenance(device, layout)
     attempts = Attempts.begin(
-        run_dir, progress.step, STARTED, train.world_size, energy.source, provenance, write=is_main
+        run_dir, progress.step, started, train.world_size, energy.source, provenance, write=is_main
     )
     place = Workplace(
         engine=engine,
@@ -158,7 +168,7 @@ def _set_up(
         is_main=is_main,
     )
     dist.barrier()
-    return place, progress, energy
+    return place, progress, corpus, energy
 
 
 def _unknown_phases(train: TrainConfig, device: torch.device) -> list[str]:
