@@ -15,7 +15,8 @@ from configs.files import write_text
 from configs.schema import RunConfig
 
 PRESETS = Path(__file__).resolve().parent
-PATH_KEYS = ("reference", "calibration", "forecast.assumptions")  # relative to the file that names them
+# relative to the file that names them
+PATH_KEYS = ("reference", "calibration", "forecast.assumptions", "data.tokenizer", "data.sources.*.path")
 
 
 class _Loader(yaml.SafeLoader):
@@ -125,12 +126,7 @@ def _read_with_extends(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise BadInputError(f"{path}: cannot be read: {error}") from None
     if not isinstance(tree, dict):
         raise BadInputError(f"{path.name}: must be a mapping of keys (name, reference, train, …)")
-    for *parents, last in (key.split(".") for key in PATH_KEYS):
-        node: Any = tree
-        for part in parents:
-            node = node.get(part) if isinstance(node, dict) else None
-        if isinstance(node, dict) and isinstance(node.get(last), str):
-            node[last] = _relative_to(path.parent, node[last])
+    _resolve_paths(tree, path.parent)
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
@@ -142,10 +138,29 @@ def _read_with_extends(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     return _merge(_read_with_extends(parent_path, (*seen, path)), tree)
 
 
-def _relative_to(directory: Path, value: str) -> str:
-    """A path inside a config file becomes absolute; what cannot be a path (a hub id such as org/model) stays."""
+def _resolve_paths(tree: dict[str, Any], directory: Path) -> None:
+    """Make the paths of a configuration, or of a part of one, relative to nothing."""
+    for key in PATH_KEYS:
+        *parents, last = key.split(".")
+        nodes: list[Any] = [tree]
+        for part in parents:
+            nodes = [inner for node in nodes for inner in _children(node, part)]
+        for node in nodes:
+            if isinstance(node, dict) and isinstance(node.get(last), str):
+                node[last] = _relative_to(directory, node[last], always=key.startswith("data."))
+
+
+def _children(node: Any, part: str) -> list[Any]:
+    """What is under `part` of a mapping; for `*`, every item of a list or mapping."""
+    if part == "*":
+        return list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+    return [node[part]] if isinstance(node, dict) and part in node else []
+
+
+def _relative_to(directory: Path, value: str, always: bool = False) -> str:
+    """A path inside a config file becomes absolute; what need not be one (a hub id such as org/model) stays."""
     candidate = (directory / value).resolve()
-    if candidate.exists() or value.startswith((".", "/", "~")):
+    if always or candidate.exists() or value.startswith((".", "/", "~")):
         return str(Path(value).expanduser() if value.startswith("~") else candidate)
     return value
 
@@ -163,15 +178,33 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise BadInputError(f"--set {override}: must be key=value, such as train.steps=100")
     *parents, last = key.split(".")
-    node = tree
-    for part in parents:
-        node = node.setdefault(part, {})
-        if not isinstance(node, dict):
-            raise BadInputError(f"--set {override}: {part!r} is a value, not a section")
     value = parse_yaml(text, f"--set {override}")
-    if key in PATH_KEYS and isinstance(value, str):
-        value = _relative_to(Path.cwd(), value)
-    node[last] = value
+    alone: Any = value
+    for part in (last, *reversed(parents)):
+        alone = {part: alone}
+    _resolve_paths(alone, Path.cwd())
+    for part in (*parents, last):
+        alone = alone[part]
+    node: Any = tree
+    for part in parents:
+        node = _inside(node, part, override)
+    if isinstance(node, list):
+        _inside(node, last, override)
+        node[int(last)] = alone
+    else:
+        node[last] = alone
+
+
+def _inside(node: Any, part: str, override: str) -> Any:
+    """The section `part` of `node`, or the item of that number."""
+    if isinstance(node, list):
+        if not (part.isdigit() and int(part) < len(node)):
+            raise BadInputError(f"--set {override}: there are {len(node)} items; name one by its number, from 0")
+        return node[int(part)]
+    node = node.setdefault(part, {})
+    if not isinstance(node, dict | list):
+        raise BadInputError(f"--set {override}: {part!r} is a value, not a section")
+    return node
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
-from train.data import Corpus, inputs_and_labels
+from train.rows import Corpus, inputs_and_labels
 
 BATCH_ROWS = 64
 

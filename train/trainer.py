@@ -25,7 +25,7 @@ from configs.schema import RunConfig, TrainConfig
 from train import engine as deepspeed_engine
 from train import events, resuming
 from train.attempts import Attempts
-from train.data import Corpus, open_corpus
+from train.data import open_corpus
 from train.energy import RunEnergy
 from train.export import export, logit_difference
 from train.families import family_of
@@ -37,6 +37,7 @@ from train.peak import find_peak
 from train.prepare import code_version, device_and_precision
 from train.record import HeldOutLoss, Peak, Precision, RunRecord, StepTime
 from train.reference import reference_directory
+from train.rows import Corpus
 from train.saving import Saver
 from train.trackers import open_trackers
 from train.watchdog import Watchdog
@@ -63,7 +64,7 @@ def main(run_dir: Path) -> None:
     device, precision = _device_and_precision(config)
     torch.set_num_threads(config.train.threads_per_process)
     deepspeed_engine.initialise(device, config.train.collective_timeout_s)
-    corpus = open_corpus(run_dir / "data")
+    corpus = open_corpus(run_dir / "data", config)
     place, progress, attempts, energy = _set_up(config, run_dir, device, precision, corpus)
     peak = find_peak(device, precision, config.train.threads_per_process)
     place.clock.seconds["start_up"] += time.time() - STARTED
@@ -125,7 +126,7 @@ def _set_up(
     progress, clock, is_main = Progress(), PhaseClock(device, _unknown_phases(train, device)), dist.get_rank() == 0
     if found is not None:
         progress = resuming.load(found, engine, run_dir, layout, control)
-        resuming.check_data_order(progress, corpus, train)
+        resuming.check_data_order(progress, corpus)
         clock.go_on_from(progress.phase_s)
     attempts = Attempts.begin(run_dir, progress.step, STARTED, energy.source, _provenance(), write=is_main)
     place = Workplace(
