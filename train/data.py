@@ -5,6 +5,7 @@ from pathlib import Path
 
 from configs.schema import FilesData, RunConfig
 from train import generated
+from train.corpus import opened
 from train.corpus import prepare as files
 from train.record import CorpusFacts
 from train.rows import Corpus
@@ -24,5 +25,5 @@ def prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None, say
 def open_corpus(directory: Path, config: RunConfig) -> Corpus:
     """Memory-map what `prepare` wrote. Every process of the run reads the same pages."""
     if isinstance(config.data, FilesData):
-        return files.open_corpus(directory, config)
+        return opened.open_corpus(directory, config)
     return generated.open_corpus(directory, config)

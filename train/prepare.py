@@ -17,7 +17,7 @@ from configs.errors import BadInputError, first_line
 from configs.files import read_record, sha256_of_json, write_record, write_text
 from configs.loader import load_config, write_config
 from configs.schema import FilesData, RunConfig, TrainConfig
-from train.corpus.prepare import epochs_of
+from train.corpus.opened import epochs_of
 from train.corpus.tokenizer import tokenizer_path
 from train.data import prepare as prepare_corpus
 from train.families import Family, family_of

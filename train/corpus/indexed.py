@@ -16,6 +16,7 @@ have one more array at the end.) What is written here has one sequence a documen
 """
 
 import struct
+from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,25 +40,35 @@ Tokens = NDArray[Any]
 class Indexed:
     """A pair of files, memory-mapped."""
 
+    data: Path
+    """The .bin."""
     tokens: Tokens
     """(n,) all ids, sequence after sequence."""
     sizes: NDArray[np.int32]
     """(S,) tokens of each sequence."""
+    pointers: NDArray[np.int64]
+    """(S,) where each begins, in bytes."""
     documents: NDArray[np.int64]
     """(D,) the sequence that each document begins with, and at the end S."""
 
-    def first_document_from(self, token: int) -> int:
-        """The first token, at or after `token`, at which a document begins; the end where none does."""
-        seen = 0
-        for start in range(0, len(self.sizes), _CHUNK):
-            ends = seen + np.cumsum(self.sizes[start : start + _CHUNK], dtype=np.int64)
-            if ends[-1] >= token:
-                sequence = start + int(np.searchsorted(ends, token)) + (1 if token > seen else 0)
-                place = int(np.searchsorted(self.documents, sequence))
-                first = int(self.documents[place]) if place < len(self.documents) else len(self.sizes)
-                return seen + int(self.sizes[start:first].sum(dtype=np.int64))
-            seen = int(ends[-1])
-        return seen
+    def document_from(self, token: int) -> tuple[int, int]:
+        """The first document that begins at or after `token`: its number and its first token.
+
+        The number of documents and of tokens where none does.
+        """
+        # bisect looks at a few places; numpy would copy the arrays, which are not aligned in the file
+        sequence = bisect_left(self.pointers, token * self.tokens.itemsize)
+        number = bisect_left(self.documents, sequence)
+        if number >= len(self.documents) - 1:
+            return max(0, len(self.documents) - 1), len(self.tokens)
+        return number, int(self.pointers[self.documents[number]]) // self.tokens.itemsize
+
+    def row_size(self) -> int | None:
+        """Tokens of every sequence, where all are of one size."""
+        if not len(self.sizes):
+            return None
+        parts = (self.sizes[start : start + _CHUNK] for start in range(0, len(self.sizes), _CHUNK))
+        return int(self.sizes[0]) if all((part == self.sizes[0]).all() for part in parts) else None
 
 
 def dtype_for(vocab_size: int) -> np.dtype[Any]:
@@ -103,7 +114,7 @@ def open_indexed(path: Path) -> Indexed:
         )
     if n_documents and (int(documents[0]) != 0 or int(documents[-1]) != n_sequences):
         raise BadInputError(f"{idx}: broken: its document index does not go from the first sequence to the last")
-    return Indexed(_mapped(data, dtype, 0, end // dtype.itemsize), sizes, documents)
+    return Indexed(data, _mapped(data, dtype, 0, end // dtype.itemsize), sizes, pointers, documents)
 
 
 def _header(path: Path) -> tuple[np.dtype[Any], int, int]:

@@ -1,4 +1,4 @@
-"""A corpus of files in a run directory: prepare it once, say what it is, open it for training."""
+"""A corpus of files in a run directory: tokenised once, from where an earlier attempt stopped, and what it is."""
 
 import hashlib
 import json
@@ -10,36 +10,22 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import BadInputError
-from configs.files import Record, atomic_writer, read_record, sha256_of, sha256_of_json, write_record, write_text
+from configs.files import atomic_writer, read_record, sha256_of, sha256_of_json, write_record, write_text
 from configs.schema import FilesData, RunConfig, SourceConfig
 from train.corpus.documents import Document
-from train.corpus.indexed import Indexed, Tokens, open_indexed
-from train.corpus.mixture import Mixture
-from train.corpus.packed import Block, JoinedRows, PackedRows, rows_in
+from train.corpus.indexed import Indexed, open_indexed
+from train.corpus.opened import Part, Parts, files_data, stride_of
+from train.corpus.packed import rows_in
 from train.corpus.sources import Skipped, documents_of, files_of, is_tokenised
 from train.corpus.tokenise import Progress, Settings, held_out_stem, tokenise
 from train.corpus.tokenizer import end_of_text_id, read_tokenizer, train_tokenizer
 from train.record import CorpusFacts, SourceFacts
-from train.rows import MARK, Corpus
+from train.rows import MARK
 
 _TOKENIZER_SAMPLE = 1 << 24  # characters that a new tokenizer is trained on
 _HASHED_TOGETHER = 1 << 22  # tokens
 
 Filter = Callable[[Iterable[Document]], Iterable[Document]]
-
-
-class Part(Record):
-    """Where the tokens of a source lie, for training and held out: a file (of the corpus directory, unless its path is
-    absolute), and from which to which of its tokens."""
-
-    train: tuple[str, int, int]
-    held_out: tuple[str, int, int]
-
-
-class Parts(Record):
-    """parts.json: what `open_corpus` opens."""
-
-    parts: tuple[Part, ...]
 
 
 def prepare(
@@ -54,7 +40,7 @@ def prepare(
     Each of `filters` gets the documents of a source, in their order, and passes on those that stay. The mark of what
     the directory holds is written last. Raises BadInputError when a source cannot be read or the corpus is too small.
     """
-    data = _data(config)
+    data = files_data(config)
     directory.mkdir(parents=True, exist_ok=True)
     fingerprints = [_fingerprint(source) for source in data.sources]
     mark, key = directory / MARK, json.dumps([_key(data, tokenizer_file), fingerprints, config.train.sequence_length])
@@ -68,7 +54,8 @@ def prepare(
             if is_tokenised(source):
                 part, known = _part_of_indexed(source, config, say)
             else:
-                own_key = sha256_of_json([_key(data, tokenizer_file), fingerprints[number]])
+                tokenizer = sha256_of(settings.tokenizer)  # trained again, it could be another one
+                own_key = sha256_of_json([_key(data, tokenizer_file), fingerprints[number], tokenizer])
                 part, known = _tokenised(source, directory / str(number), own_key, settings, say, filters)
             parts.append(part)
             sources.append(known)
@@ -80,62 +67,10 @@ def prepare(
     return facts
 
 
-def open_corpus(directory: Path, config: RunConfig) -> Corpus:
-    """Memory-map what `prepare` wrote."""
-    data, train = _data(config), config.train
-    facts, length = read_record(directory / "facts.json", CorpusFacts), train.sequence_length
-    parts = read_record(directory / "parts.json", Parts).parts
-    stride = _stride(data, length)
-    sources = [PackedRows(_tokens(directory, part.train), length, stride) for part in parts]
-    held_out = JoinedRows([PackedRows(_tokens(directory, part.held_out), length, length) for part in parts])
-    size = train.global_batch_rows
-    if data.order == "stored":
-        return Corpus(lambda step: sources[0][step * size : (step + 1) * size], held_out, facts)
-    mixture = mixture_of(config, facts)
-
-    def batch(step: int) -> Block:
-        of, rows = mixture.rows(step * size, (step + 1) * size)
-        out = np.empty((size, length + 1), np.int32)
-        for place, (source, row) in enumerate(zip(of.tolist(), rows.tolist(), strict=True)):
-            sources[source].at([row], out[place : place + 1])
-        return out
-
-    return Corpus(batch, held_out, facts)
-
-
-def mixture_of(config: RunConfig, facts: CorpusFacts) -> Mixture:
-    """The order in which a run reads the rows of its sources, where it is not the stored one."""
-    weights = [source.weight for source in _data(config).sources]
-    rows = [source.rows for source in facts.sources]
-    return Mixture(rows, [w if w is not None else n for w, n in zip(weights, rows, strict=True)], config.train.seed)
-
-
-def epochs_of(config: RunConfig, facts: CorpusFacts) -> dict[str, float]:
-    """How often the run goes through each source: 0.43 to 3.4 for GPT-3 (Brown et al. 2020, Table 2.2)."""
-    rows = config.train.steps * config.train.global_batch_rows
-    if _data(config).order == "stored":
-        return {facts.sources[0].name: rows / facts.rows}
-    names = [source.name for source in facts.sources]
-    return dict(zip(names, mixture_of(config, facts).epochs(rows), strict=True))
-
-
-def _data(config: RunConfig) -> FilesData:
-    assert isinstance(config.data, FilesData)  # train/data.py sees to it
-    return config.data
-
-
-def _stride(data: FilesData, length: int) -> int:
-    return length + 1 if data.order == "stored" else length
-
-
-def _key(data: FilesData, tokenizer_file: Path | None) -> list[str | float]:
-    """What the tokens depend on beside the text."""
-    return [
-        sha256_of(tokenizer_file) if tokenizer_file else f"new {data.vocab_size}",
-        str(data.end_of_text),
-        data.held_out_fraction,
-        data.order,
-    ]
+def _key(data: FilesData, tokenizer_file: Path | None) -> str:
+    """What the tokens depend on beside the sources."""
+    tokenizer = sha256_of(tokenizer_file) if tokenizer_file else "new"
+    return sha256_of_json([data.model_dump(mode="json", exclude={"sources", "tokenizer"}), tokenizer])
 
 
 def _fingerprint(source: SourceConfig) -> str:
@@ -189,11 +124,11 @@ def _tokenised(
         text_bytes = progress.train.text_bytes + progress.held_out.text_bytes
         say(f"tokenising {source.label}: {text_bytes / 1e6:,.0f} MB, {progress.taken:,} documents")
 
-    done = tokenise(documents, stem, key, settings, show)
+    done = tokenise(documents, stem, key, settings, show, skipped)
     if not done.train.tokens:
-        raise BadInputError(f"data.sources: {source.label}: has no text in it ({skipped.empty:,} empty documents)")
+        raise BadInputError(f"data.sources: {source.label}: has no text in it ({done.empty:,} empty documents)")
     train, held_out = open_indexed(stem), open_indexed(held_out_stem(stem))
-    sha256, largest = _looked_through(train.tokens)
+    sha256, largest = _looked_through(train, 0, len(train.tokens))
     facts = SourceFacts(
         name=source.label,
         sha256=sha256,
@@ -201,10 +136,10 @@ def _tokenised(
         rows=0,
         tokens=done.train.tokens,
         text_bytes=done.train.text_bytes,
-        empty_documents=skipped.empty,
+        empty_documents=done.empty,
         held_out_documents=done.held_out.documents,
         held_out_tokens=done.held_out.tokens,
-        held_out_sha256=_looked_through(held_out.tokens)[0],
+        held_out_sha256=_looked_through(held_out, 0, len(held_out.tokens))[0],
         largest_id=largest,
     )
     return (
@@ -219,56 +154,57 @@ def _tokenised(
 def _part_of_indexed(source: SourceConfig, config: RunConfig, say: Callable[[str], None]) -> tuple[Part, SourceFacts]:
     """A .bin is read where it lies. It has no text to hash, so its end is held out."""
     assert source.path is not None
-    data, length = _data(config), config.train.sequence_length
+    data, length = files_data(config), config.train.sequence_length
     path = Path(source.path).resolve()
     indexed = open_indexed(path)
     n = len(indexed.tokens)
     kept = math.floor((1 - data.held_out_fraction) * n)
+    documents, border = indexed.document_from(kept)
     if data.order == "stored":
         _check_stored(path, indexed, length)
-        stop = first = kept // (length + 1) * (length + 1)
-    else:
-        stop = first = indexed.first_document_from(kept)
+        border = kept // (length + 1) * (length + 1)
     say(f"reading {source.label}: {n:,} tokens")
-    sha256, largest = _looked_through(indexed.tokens[:stop])
-    held_out_sha256, largest_held_out = _looked_through(indexed.tokens[first:])
-    documents = int(np.searchsorted(np.cumsum(indexed.sizes, dtype=np.int64), stop, side="right"))
+    sha256, largest = _looked_through(indexed, 0, border)
+    held_out_sha256, largest_held_out = _looked_through(indexed, border, n)
     facts = SourceFacts(
         name=source.label,
         sha256=sha256,
         documents=documents,
         rows=0,
-        tokens=stop,
+        tokens=border,
         held_out_documents=max(0, len(indexed.documents) - 1 - documents),
-        held_out_tokens=n - first,
+        held_out_tokens=n - border,
         held_out_sha256=held_out_sha256,
         largest_id=max(largest, largest_held_out),
     )
-    return Part(train=(str(path), 0, stop), held_out=(str(path), first, n)), facts
+    return Part(train=(str(path), 0, border), held_out=(str(path), border, n)), facts
 
 
 def _check_stored(path: Path, indexed: Indexed, length: int) -> None:
     """Rows of another length than the file was shuffled in would be cut from the middle of its rows."""
-    if len(indexed.sizes) > 1 and (indexed.sizes == indexed.sizes[0]).all() and indexed.sizes[0] % (length + 1):
+    size = indexed.row_size()
+    if size and len(indexed.sizes) > 1 and size % (length + 1):
         raise BadInputError(
-            f"train.sequence_length: {path.name} holds rows of {indexed.sizes[0]:,} tokens; with data.order 'stored' "
-            f"take train.sequence_length={indexed.sizes[0] - 1}"
+            f"train.sequence_length: {path.name} holds rows of {size:,} tokens; with data.order 'stored' "
+            f"take train.sequence_length={size - 1}"
         )
 
 
-def _looked_through(tokens: Tokens) -> tuple[str, int]:
-    """Hex sha256 of the ids as stored, and the largest id."""
-    digest, largest = hashlib.sha256(), -1
-    for start in range(0, len(tokens), _HASHED_TOGETHER):
-        part = np.ascontiguousarray(tokens[start : start + _HASHED_TOGETHER])
-        digest.update(part.data)
-        largest = max(largest, int(part.max()))
+def _looked_through(indexed: Indexed, start: int, stop: int) -> tuple[str, int]:
+    """Hex sha256 of those ids as stored, and the largest of them."""
+    digest, largest, dtype = hashlib.sha256(), -1, indexed.tokens.dtype
+    with indexed.data.open("rb") as stream:  # not mapped: pages that were looked at would count as memory in use
+        stream.seek(start * dtype.itemsize)
+        for at in range(start, stop, _HASHED_TOGETHER):
+            part = np.fromfile(stream, dtype, min(_HASHED_TOGETHER, stop - at))
+            digest.update(part.data)
+            largest = max(largest, int(part.max()))
     return digest.hexdigest(), largest
 
 
 def _facts(config: RunConfig, parts: Sequence[Part], sources: Sequence[SourceFacts]) -> CorpusFacts:
-    data, length = _data(config), config.train.sequence_length
-    rows = [rows_in(source.tokens, length, _stride(data, length)) for source in sources]
+    data, length = files_data(config), config.train.sequence_length
+    rows = [rows_in(source.tokens, length, stride_of(data, length)) for source in sources]
     held_out = sum(rows_in(source.held_out_tokens, length, length) for source in sources)
     if min(rows) < 1:
         small = sources[rows.index(min(rows))]
@@ -304,11 +240,6 @@ def _together(hashes: Sequence[str]) -> str:
     return hashes[0] if len(hashes) == 1 else sha256_of_json(list(hashes))
 
 
-def _tokens(directory: Path, place: tuple[str, int, int]) -> Tokens:
-    name, start, stop = place
-    return open_indexed(directory / name).tokens[start:stop]
-
-
 def _check_size(config: RunConfig, facts: CorpusFacts) -> None:
     """One batch at least; in the stored order, which ends, all of them."""
     batch, steps, length = config.train.global_batch_rows, config.train.steps, config.train.sequence_length
@@ -317,7 +248,7 @@ def _check_size(config: RunConfig, facts: CorpusFacts) -> None:
             f"data.sources: the corpus makes {facts.rows:,} rows of {length} tokens, fewer than one batch of {batch:,}"
             "; give more text, or lower the batch"
         )
-    if _data(config).order == "stored" and steps * batch > facts.rows:
+    if files_data(config).order == "stored" and steps * batch > facts.rows:
         raise BadInputError(
             f"data.order: stored: {facts.rows:,} rows are there to train on, and train.steps × batch needs "
             f"{steps * batch:,}; lower train.steps to {facts.rows // batch:,} or less"

@@ -27,6 +27,7 @@ from configs.files import Record, read_record, write_record
 from train.corpus.documents import Document, is_held_out
 from train.corpus.encoding import Encoder
 from train.corpus.indexed import dtype_for, write_index
+from train.corpus.sources import Skipped
 from train.corpus.tokenizer import read_tokenizer, vocabulary_size
 
 BATCH_CHARACTERS = 1 << 20  # encoded together by one process
@@ -59,6 +60,7 @@ class Progress(Record):
     train: Half = Half()
     held_out: Half = Half()
     finished: bool = False
+    empty: int = 0
 
 
 def tokenise(
@@ -67,12 +69,14 @@ def tokenise(
     key: str,
     settings: Settings,
     say: Callable[[Progress], None],
+    skipped: Skipped,
     workers: int | None = None,
 ) -> Progress:
     """Write the .bin and .idx of `stem` and of `stem`-held-out, going on where an earlier call of this `key` stopped.
 
-    `key` stands for all that the result depends on: the documents must be the same ones for the same key. `workers`: at
-    most so many processes; None: one a core. Raises WorkFailedError on a full disk or a process that was killed.
+    `key` stands for all that the result depends on: the documents must be the same ones for the same key. `say` hears
+    of every batch; `skipped` is counted up by whoever reads the documents. `workers`: at most so many processes; None:
+    one a core. Raises WorkFailedError on a full disk or a process that was killed.
     """
     record = stem.with_name(stem.name + ".progress.json")
     progress = read_record(record, Progress) if record.is_file() else Progress(key=key)
@@ -102,7 +106,7 @@ def tokenise(
             held_out.finish()
     except OSError as error:
         raise WorkFailedError(f"cannot write {error.filename or stem}: {error.strerror or error}") from None
-    progress = progress.model_copy(update={"finished": True})
+    progress = progress.model_copy(update={"finished": True, "empty": skipped.empty})
     write_record(record, progress)
     return progress
 
