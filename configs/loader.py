@@ -5,10 +5,10 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from configs.errors import BadInputError, first_line
 from configs.files import write_text
@@ -210,16 +210,19 @@ def _inside(node: Any, part: str, override: str) -> Any:
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first thing wrong, as one line: key, value, what is wanted, nearest valid choice."""
     problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
+    path = [str(part) for part in problem["loc"]]
+    key = _in_file(model, path)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if problem["type"] == "extra_forbidden":
-        names = _keys_at(model, [str(part) for part in problem["loc"][:-1]])
-        return f"{key}: unknown key{_nearest(str(problem['loc'][-1]), names)}{more}"
+        return f"{key}: unknown key{_nearest(path[-1], _keys_at(model, path[:-1]))}{more}"
     if problem["type"] == "missing":
         return f"{key}: is missing{more}"
     if problem["type"] == "literal_error":
         choices = [c.strip(" '") for c in re.split(r",| or ", problem["ctx"]["expected"])]
-        return f"{key}: {problem['input']!r} is not a choice{_nearest(str(problem['input']), choices)}{more}"
+        given = problem["input"]
+        if isinstance(given, dict):  # a section that says what kind it is
+            key, given = f"{key}.source", given.get("source")
+        return f"{key}: {given!r} is not a choice{_nearest(str(given), choices)}{more}"
     message = problem["msg"].removeprefix("Value error, ")
     if not key:
         return f"{message}{more}"
@@ -237,13 +240,41 @@ def _nearest(name: str, names: Sequence[str]) -> str:
     return f"; did you mean {close[0]!r}? ({listed})" if close else f"; {listed}"
 
 
-def _keys_at(model: Any, path: list[str]) -> list[str]:
+def _keys_at(model: Any, path: Sequence[str]) -> list[str]:
     """The field names of the section at `path`."""
     for part in path:
-        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        if field is None:
-            return []
-        model = field.annotation
-        if get_origin(model) in (Union, UnionType):
-            model = next((m for m in get_args(model) if m is not type(None)), None)
+        model = _part_of(model, part)
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _in_file(model: Any, path: Sequence[str]) -> str:
+    """The key as a file has it: without what pydantic puts in for the choice among several kinds of a section."""
+    named = []
+    for part in path:
+        if part not in _kinds(model):
+            named.append(part)
+        model = _part_of(model, part)
+    return ".".join(named)
+
+
+def _part_of(model: Any, part: str) -> Any:
+    """The type of a field, of an item, or of a kind of a section; None for what is none of these."""
+    kinds = _kinds(model)
+    if kinds:
+        return kinds.get(part)
+    if get_origin(model) is tuple:
+        return get_args(model)[0]
+    if not (isinstance(model, type) and issubclass(model, BaseModel)) or part not in model.model_fields:
+        return None
+    inner = model.model_fields[part].annotation
+    if get_origin(inner) in (Union, UnionType) and not _kinds(inner):
+        inner = next((choice for choice in get_args(inner) if choice is not type(None)), None)
+    return inner
+
+
+def _kinds(model: Any) -> dict[str, Any]:
+    """The kinds of a section that can be one of several, by their tags."""
+    if get_origin(model) not in (Union, UnionType):
+        return {}
+    tagged = [get_args(choice) for choice in get_args(model) if get_origin(choice) is Annotated]
+    return {mark.tag: kind for kind, *marks in tagged for mark in marks if isinstance(mark, Tag)}

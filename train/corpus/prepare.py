@@ -198,6 +198,8 @@ def _looked_through(indexed: Indexed, start: int, stop: int) -> tuple[str, int]:
         for at in range(start, stop, _HASHED_TOGETHER):
             part = np.fromfile(stream, dtype, min(_HASHED_TOGETHER, stop - at))
             digest.update(part.data)
+            if int(part.min()) < 0:
+                raise BadInputError(f"{indexed.data}: broken: has a negative token id in it")
             largest = max(largest, int(part.max()))
     return digest.hexdigest(), largest
 
