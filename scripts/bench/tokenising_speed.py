@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,6 @@ from train.corpus.sources import Skipped, documents_of
 from train.corpus.tokenise import Settings, tokenise
 from train.corpus.tokenizer import end_of_text_id, read_tokenizer, vocabulary_size
 
-BATCH = 1 << 20  # characters, as the preparation's
-
 
 def main() -> None:
     """Measure, and print each round."""
@@ -42,17 +41,21 @@ def main() -> None:
     end, dtype = end_of_text_id(tokenizer, None), dtype_for(vocabulary_size(tokenizer))
     print(f"{megabytes:.1f} MB in {len(texts):,} documents; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     for number in range(1, options.rounds + 1):
-        ours = Encoder(tokenizer, end, dtype)
         theirs_s, theirs = _timed(lambda: [_plainly(tokenizer, text, end, dtype) for text in texts])
-        cold_s, cold = _timed(lambda ours=ours: [ours.encode([text])[0] for text in texts])
-        warm_s, warm = _timed(lambda ours=ours: [ours.encode([text])[0] for text in texts])
+        ours = Encoder(tokenizer, end, dtype)
+        cold_s, cold = _timed(partial(_each, ours, texts))
+        warm_s, warm = _timed(partial(_each, ours, texts))
         assert theirs == cold == warm, "the ids differ"
         print(
-            f"round {number}: MB/s of a core: tokenizers alone {megabytes / theirs_s:.2f}, ours {megabytes / cold_s:.2f}, "
+            f"round {number}: MB/s of a core: tokenizers {megabytes / theirs_s:.2f}, ours {megabytes / cold_s:.2f}, "
             f"having learned {megabytes / warm_s:.2f}; ratio {theirs_s / cold_s:.1f} and {theirs_s / warm_s:.1f}",
             flush=True,
         )
     _preparation(source, options.tokenizer, end, options.workers, megabytes)
+
+
+def _each(encoder: Encoder, texts: list[str]) -> list[bytes]:
+    return [encoder.encode([text])[0] for text in texts]
 
 
 def _plainly(tokenizer: Any, text: str, end: int, dtype: Any) -> bytes:
