@@ -22,7 +22,7 @@ from train.corpus.tokenizer import end_of_text_id, read_tokenizer, train_tokeniz
 from train.record import CorpusFacts, SourceFacts
 from train.rows import MARK
 
-_TOKENIZER_SAMPLE = 1 << 24  # characters that a new tokenizer is trained on
+_TOKENIZER_SAMPLE = 1 << 23  # characters that a new tokenizer is trained on
 _HASHED_TOGETHER = 1 << 22  # tokens
 
 Filter = Callable[[Iterable[Document]], Iterable[Document]]
