@@ -1,8 +1,9 @@
 """The typed configuration of a run. Every key of a run YAML is a field here, with its default and its unit."""
 
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from configs.forecast import ForecastConfig
 
@@ -28,8 +29,8 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DataConfig(Section):
-    """The corpus: documents of the generated world (see docs/suite.md). Seeds fix it to the byte."""
+class TinyworldData(Section):
+    """The embedded default: documents of the generated world (see docs/suite.md). Seeds fix it to the byte."""
 
     source: Literal["tinyworld"] = "tinyworld"
     world_seed: Natural = 0
@@ -39,6 +40,105 @@ class DataConfig(Section):
     vocab_size: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=300)] = Field(
         512, description="of the BPE tokenizer, trained only where there is no reference to take one from"
     )
+
+
+class SourceConfig(Section):
+    """One source of a corpus of files: `path`, or `dataset`, a data set of the Hugging Face hub."""
+
+    path: str | None = Field(
+        None,
+        description="a file, a directory or a pattern such as `novels/*.txt`: .txt, .jsonl, .parquet, the first two "
+        "also with .gz or .zst; or the .bin of a tokenised corpus, with its .idx beside it",
+    )
+    dataset: str | None = Field(None, description="a data set's name on the Hugging Face hub")
+    subset: str | None = Field(None, description="of `dataset`: its configuration")
+    split: str = Field("train", description="of `dataset`")
+    revision: str | None = Field(None, description="of `dataset`: branch, tag or commit")
+    streaming: bool = Field(True, description="read `dataset` while it is downloaded; false: download it first")
+    key: str = Field("text", description="which field of a JSON line, a Parquet row or a data set's row is the text")
+    separator: str | None = Field(
+        None,
+        description="a text file is cut into documents at lines that hold this and nothing else ('' for blank lines); "
+        "left out, each file is one document",
+    )
+    weight: Positive | None = Field(
+        None, description="share of the rows, relative to the other sources'; left out (by all): by size"
+    )
+    name: str | None = Field(None, description="what reports call it; left out: the path's or data set's own name")
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> Self:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("needs either `path` (files) or `dataset` (of the Hugging Face hub)")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The name in reports: `name`, or the last part of the path that is no pattern, or the data set's."""
+        if self.name is not None or self.path is None:
+            return self.name or str(self.dataset)
+        parts = [part for part in PurePath(self.path).parts if not set(part) & set("*?[")]
+        return PurePath(parts[-1]).name.split(".")[0] if parts else self.path
+
+
+class FilesData(Section):
+    """A corpus of real text, from files or the Hugging Face hub (see docs/corpora.md)."""
+
+    source: Literal["files"] = "files"
+    sources: Annotated[tuple[SourceConfig, ...], Field(min_length=1)] = Field(
+        description="where the text comes from, each with the keys of the table below"
+    )
+    tokenizer: str | None = Field(
+        None,
+        description="a tokenizer.json, or a directory with one; with a `reference`, its own is taken; with neither, a "
+        "byte-level BPE is trained on the corpus",
+    )
+    vocab_size: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=300)] = Field(
+        4_096, description="of the tokenizer that is trained on the corpus, where none is given"
+    )
+    end_of_text: str | None = Field(
+        None, description="the token after each document; left out: `<|endoftext|>` or, where there is none, `</s>`"
+    )
+    held_out_fraction: Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, lt=1)] = Field(
+        0.005, description="of the documents, chosen by the hash of their text, for the held-out loss"
+    )
+    order: Literal["shuffled", "stored"] = Field(
+        "shuffled",
+        description="stored: rows of `train.sequence_length` + 1 tokens one after the other as they lie in the one "
+        "source, as Pythia's pre-shuffled corpus is read",
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.order == "stored" and len(self.sources) > 1:
+            raise ValueError(f"order 'stored' is of one source, and there are {len(self.sources)}")
+        weighted = sum(source.weight is not None for source in self.sources)
+        if weighted not in (0, len(self.sources)):
+            raise ValueError("give every source a `weight`, or none (then each counts by its size)")
+        labels = [source.label for source in self.sources]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two sources are called {twice!r}; give one a `name`")
+        return self
+
+
+def _data_source(value: Any) -> str:
+    """Which of the two a `data` section is: `source` may be left out."""
+    if isinstance(value, BaseModel):
+        return str(getattr(value, "source", ""))
+    if isinstance(value, dict):
+        return str(value.get("source", "files" if "sources" in value else "tinyworld"))
+    return "tinyworld"
+
+
+DataConfig = Annotated[
+    Annotated[TinyworldData, Tag("tinyworld")] | Annotated[FilesData, Tag("files")],
+    Discriminator(
+        _data_source,
+        custom_error_type="literal_error",
+        custom_error_context={"expected": "'tinyworld' or 'files'"},
+    ),
+]
 
 
 class OptimizerConfig(Section):
@@ -158,7 +258,7 @@ class RunConfig(Section):
         description="keys of a Hugging Face config.json; with a reference they change its architecture, "
         "which then is no replication",
     )
-    data: DataConfig = DataConfig()
+    data: DataConfig = TinyworldData()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     forecast: ForecastConfig = ForecastConfig()

@@ -13,7 +13,7 @@ from accounting.errors import SizeError
 from accounting.flops import FlopLedger, Recompute, flop_ledger
 from accounting.hf_config import from_hf_config
 from configs.loader import explain, load_as, merged
-from configs.schema import Count, DataConfig, Positive, RunConfig, Section, TrainConfig
+from configs.schema import Count, DataConfig, Positive, RunConfig, Section, TinyworldData, TrainConfig
 
 HELD_OUT = "held-out"  # the member that is predicted
 # What the members share, as the same processes train all of them on one corpus.
@@ -24,7 +24,7 @@ class BaseConfig(Section):
     """What all members share: sections of a run's configuration."""
 
     architecture: dict[str, Any] = Field(default_factory=dict)
-    data: DataConfig = DataConfig()
+    data: DataConfig = TinyworldData()
     train: TrainConfig = TrainConfig()
 
 

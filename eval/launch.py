@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from configs.errors import BadInputError, WorkFailedError
 from configs.files import sha256_of, sha256_of_json, write_text
-from configs.schema import RunConfig
+from configs.schema import RunConfig, TinyworldData
 from tinyworld.benchmarks import BENCHMARKS, write_benchmarks
 from train.processes import ROOT, worker_environment
 
@@ -33,9 +33,8 @@ def prepare_benchmarks(config: RunConfig, directory: Path) -> dict[str, Path]:
     evaluation = config.evaluation
     check_suite(config)
     try:
-        written = write_benchmarks(
-            directory, evaluation.items, seed=evaluation.items_seed, world_seed=config.data.world_seed
-        )
+        world_seed = config.data.world_seed if isinstance(config.data, TinyworldData) else 0
+        written = write_benchmarks(directory, evaluation.items, seed=evaluation.items_seed, world_seed=world_seed)
     except ValueError as error:  # more items than the grammar can yield
         raise BadInputError(f"evaluation.items: {error}") from None
     return {f"tinyworld_{name}": path for name, path in written.items()}

@@ -20,6 +20,7 @@ from train.reference import reference_directory
 
 def prepare(config: RunConfig, run_dir: Path, screen: Screen) -> Manifest:
     """Check all input, also what later stages need, and write what the workers read; nothing is done twice."""
+    from train.corpus.opened import told
     from train.prepare import prepare_run
 
     check_suite(config)
@@ -28,6 +29,9 @@ def prepare(config: RunConfig, run_dir: Path, screen: Screen) -> Manifest:
     with screen.stage("preparing") as update:
         manifest = prepare_run(config, run_dir, lambda text: update(0, text))
         prepare_benchmarks(config, run_dir / "benchmarks")
+    if manifest.epochs is not None and not (run_dir / "run.json").is_file():
+        for line in told(manifest.corpus, manifest.epochs):
+            screen.say(line)
     return manifest
 
 

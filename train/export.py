@@ -10,12 +10,12 @@ import torch.distributed as dist
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerFast
 
 from configs.errors import WorkFailedError
-from configs.schema import RunConfig
+from configs.schema import FilesData, RunConfig
 from train import engine as deepspeed_engine
-from train.data import Corpus, inputs_and_labels
 from train.families import Family
 from train.model import to_checkpoint_names
 from train.reference import reference_directory
+from train.rows import Corpus, inputs_and_labels
 
 # fp32: the engine's logits against the reloaded model's, for logits up to 1; larger ones round in proportion.
 MAX_LOGIT_DIFFERENCE = 1e-5
@@ -100,6 +100,12 @@ def _write_tokenizer(config: RunConfig, hf_config: PretrainedConfig, data_dir: P
     tokenizer.save_pretrained(directory)
 
 
+def _text(config: RunConfig) -> str:
+    if isinstance(config.data, FilesData):
+        return ", ".join(source.label for source in config.data.sources)
+    return f"`{config.data.source}` (generated text; the model knows nothing of the world)"
+
+
 def _model_card(config: RunConfig) -> str:
     train = config.train
     what = f"a replica of `{Path(config.reference).name}`" if config.reference else "a model of its own architecture"
@@ -111,6 +117,6 @@ license: apache-2.0
 # {config.name}
 
 Trained from random initialisation by replibench: {what}, seed {train.seed}, {train.steps:,} steps,
-{tokens:,} tokens of `{config.data.source}` (generated text; the model knows nothing of the world).
+{tokens:,} tokens of {_text(config)}.
 The run's manifest.json says what code, data and machine it came from.
 """

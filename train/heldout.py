@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
-from train.data import Corpus, inputs_and_labels
+from train.rows import Corpus, inputs_and_labels
 
 BATCH_ROWS = 64  # at most
 LOGITS_BYTES = 2**30  # fp32 logits at a time; the loss takes about as much again, beside the training state
@@ -24,7 +24,7 @@ def held_out_loss(directory: Path, corpus: Corpus, device: torch.device, beat: C
     model = model.to(device).eval()
     rank, world = dist.get_rank(), dist.get_world_size()
     total = torch.zeros(2, dtype=torch.float64, device=device)
-    rows = _batch_rows(corpus.held_out.shape[1], model.config.vocab_size)
+    rows = _batch_rows(corpus.facts.sequence_length + 1, model.config.vocab_size)
     for start in range(rank * rows, len(corpus.held_out), world * rows):
         inputs, labels = (
             torch.from_numpy(a).to(device) for a in inputs_and_labels(corpus.held_out[start : start + rows])

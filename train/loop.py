@@ -15,8 +15,8 @@ from configs.schema import TrainConfig
 from train import engine as deepspeed_engine
 from train.attempts import Attempts
 from train.certificate import after_batch
-from train.data import Corpus, batch_rows, inputs_and_labels, row_order
 from train.meters import Interval, PhaseClock, Progress
+from train.rows import Corpus, inputs_and_labels
 from train.saving import Saver
 from train.schedule import learning_rate_factor
 from train.skipping import poisoned
@@ -53,11 +53,10 @@ def train_steps(
     `totals`: what goes into each logged line beside the steps' own figures. Collective. Raises WorkFailedError when too
     many steps in a row had a loss or gradient that is not finite.
     """
-    order = row_order(len(corpus.rows), train.seed)
     watch = Watch(place.engine, place.saver, train, run_dir if place.is_main else None)
     interval = Interval(place.clock)
     while progress.step < train.steps:
-        done = _step(place, train, corpus, order, progress, stop_requested())
+        done = _step(place, train, corpus, progress, stop_requested())
         progress.add(done.loss, done.tokens)
         watch.look_at(progress, done)
         place.saver.check()
@@ -79,10 +78,10 @@ def train_steps(
     return True
 
 
-def _step(place: Workplace, train: TrainConfig, corpus: Corpus, order: Any, progress: Progress, stop: bool) -> StepDone:
+def _step(place: Workplace, train: TrainConfig, corpus: Corpus, progress: Progress, stop: bool) -> StepDone:
     """One optimizer step over the global batch; `stop`: this rank was asked to. Says what all ranks agree on."""
     with place.clock.phase("data"):
-        stored = corpus.rows[batch_rows(order, progress.step, train.global_batch_rows)]
+        stored = corpus.batch(progress.step)
         progress.data_order_sha256 = after_batch(progress.data_order_sha256, progress.step, stored)
         inputs, labels = (torch.from_numpy(a) for a in inputs_and_labels(stored))
         tokens = int((labels != -100).sum())

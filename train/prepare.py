@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from accounting.hf_config import from_hf_config
-from configs.errors import BadInputError
+from configs.errors import BadInputError, first_line
 from configs.files import read_record, sha256_of_json, write_record, write_text
 from configs.loader import load_config, write_config
-from configs.schema import RunConfig, TrainConfig
-from train.data import MARK as DATA_MARK
+from configs.schema import FilesData, RunConfig, TrainConfig
+from train.corpus.opened import epochs_of
+from train.corpus.tokenizer import tokenizer_path
 from train.data import prepare as prepare_corpus
 from train.families import Family, family_of
 from train.layouts import check_change, recipe
-from train.record import Identity, Manifest, Precision, ReferenceFacts
+from train.record import CorpusFacts, Identity, Manifest, Precision, ReferenceFacts
 from train.reference import Reference, compare_configs, load_reference
+from train.rows import MARK as DATA_MARK
 from train.trackers import check_trackers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,22 +42,24 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
     family = family_of(_requested(config, reference), "reference" if reference else "architecture")
     architecture, identity = _architecture(config, reference)
     _check_layout(config, family, architecture)
-    corpus = prepare_corpus(
-        config, run_dir / "data", reference.directory / "tokenizer.json" if reference else None, say
-    )
-    tokenizer = json.loads((run_dir / "data" / "tokenizer.json").read_text(encoding="utf-8"))
-    _check_vocabulary(architecture, tokenizer)
+    tokenizer_file = _tokenizer_file(config, reference)
+    if tokenizer_file is not None:  # before a large corpus is tokenised for nothing
+        _check_vocabulary(architecture, tokenizer_file)
+    corpus = prepare_corpus(config, run_dir / "data", tokenizer_file, say)
+    tokenizer = _check_vocabulary(architecture, run_dir / "data" / "tokenizer.json")
+    _check_ids(architecture, corpus)
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         name=config.name,
         code=code_version(),
         versions=library_versions(),
         machine=machine(),
-        seeds={"train": config.train.seed, "world": config.data.world_seed, "documents": config.data.documents_seed},
+        seeds=_seeds(config),
         training_config_sha256=_training_sha256(config),
         recipe=recipe_of(config),
         tokenizer_sha256=sha256_of_json(tokenizer),
         corpus=corpus,
+        epochs=epochs_of(config, corpus) if isinstance(config.data, FilesData) else None,
         reference=reference.facts if reference else None,
         identity=identity,
     )
@@ -90,7 +94,7 @@ def _same_run(stored: Manifest, now: Manifest, run_dir: Path) -> Manifest:
 def recipe_of(config: RunConfig) -> dict[str, Any]:
     """What two runs of one recipe share: neither seed nor layout, nor anything that only rounds differently."""
     train = config.train
-    recipe: dict[str, Any] = {f"data.{key}": getattr(config.data, key) for key in ("source", "world_seed")}
+    recipe = _data_recipe(config)
     recipe |= {"train.steps": train.steps, "train.sequence_length": train.sequence_length}
     recipe["train.global_batch_rows"] = train.global_batch_rows
     recipe["train.initialisation"] = train.initialisation
@@ -99,6 +103,31 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
     if train.schedule.kind != "wsd":
         del recipe["train.schedule.decay_fraction"]  # which no other schedule uses
     return recipe
+
+
+def _data_recipe(config: RunConfig) -> dict[str, Any]:
+    data = config.data
+    if not isinstance(data, FilesData):
+        return {"data.source": data.source, "data.world_seed": data.world_seed}
+    sources = {source.label: source.weight for source in data.sources}  # wherever they lie on this machine
+    return {"data.source": data.source, "data.sources": sources, "data.order": data.order}
+
+
+def _seeds(config: RunConfig) -> dict[str, int]:
+    data, seeds = config.data, {"train": config.train.seed}
+    if isinstance(data, FilesData):
+        return seeds
+    return {**seeds, "world": data.world_seed, "documents": data.documents_seed}
+
+
+def _tokenizer_file(config: RunConfig, reference: Reference | None) -> Path | None:
+    """The tokenizer that is given; None where one is to be trained."""
+    named = config.data.tokenizer if isinstance(config.data, FilesData) else None
+    if reference is None:
+        return tokenizer_path(named) if named else None
+    if named is not None:
+        raise BadInputError("data.tokenizer: the reference has its own, and the replica needs that one; leave it out")
+    return reference.directory / "tokenizer.json"
 
 
 def _training_sha256(config: RunConfig) -> str:
@@ -214,13 +243,29 @@ def _check_pipeline(train: TrainConfig, architecture: dict[str, Any]) -> None:
         raise BadInputError(f"train.pipeline_parallel_size: {stages} {reason}")
 
 
-def _check_vocabulary(architecture: dict[str, Any], tokenizer: dict[str, Any]) -> None:
+def _check_vocabulary(architecture: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The tokenizer, as JSON. Raises BadInputError where it has ids that the model does not know."""
+    try:
+        tokenizer: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{file}: cannot be read: {first_line(error)}") from None
     largest = max(tokenizer["model"]["vocab"].values(), default=-1)
     largest = max([largest, *(token["id"] for token in tokenizer.get("added_tokens", []))])
     if largest >= architecture["vocab_size"]:
         raise BadInputError(
             f"architecture.vocab_size: {architecture['vocab_size']} is fewer than the tokenizer's {largest + 1} tokens"
         )
+    return tokenizer
+
+
+def _check_ids(architecture: dict[str, Any], corpus: CorpusFacts) -> None:
+    """A corpus that came tokenised may be of another tokenizer."""
+    for source in corpus.sources:
+        if source.largest_id >= architecture["vocab_size"]:
+            raise BadInputError(
+                f"data.sources: {source.name}: has token ids up to {source.largest_id:,} in it, and the model's "
+                f"vocab_size is {architecture['vocab_size']:,}: it is of another tokenizer"
+            )
 
 
 def code_version() -> dict[str, Any]:

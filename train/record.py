@@ -41,11 +41,29 @@ class ReferenceFacts(Record):
     sha256: dict[str, str] = Field(description="file name → hex sha256: config.json, tokenizer.json, model.safetensors")
 
 
+class SourceFacts(Record):
+    """One source of a corpus of files."""
+
+    name: str
+    sha256: str = Field(description="of the .bin's bytes, as far as they are trained on")
+    documents: int
+    rows: int
+    tokens: int = Field(description="of the documents, each one's end-of-text among them")
+    text_bytes: int | None = Field(None, description="UTF-8; None: it came tokenised")
+    empty_documents: int | None = Field(None, description="left out because there is nothing in them")
+    held_out_documents: int
+    held_out_tokens: int
+    held_out_sha256: str
+    largest_id: int
+
+
 class CorpusFacts(Record):
     """What was trained on. `tokens` counts positions that are predicted, `positions` adds the padding."""
 
     source: str
-    sha256: str = Field(description="of the token ids in their stored order")
+    sha256: str = Field(
+        description="of the token ids in their stored order; of several sources: of the JSON list of theirs"
+    )
     documents: int
     rows: int
     sequence_length: int
@@ -56,6 +74,8 @@ class CorpusFacts(Record):
     generated_by: str | None = Field(
         None, description="sha256 of the model.safetensors whose outputs this text is; then it is model extraction"
     )
+    bytes_per_token: float | None = Field(None, description="of the text that is trained on; None: it came tokenised")
+    sources: tuple[SourceFacts, ...] = ()
 
 
 class Manifest(Record):
@@ -74,6 +94,9 @@ class Manifest(Record):
     )
     tokenizer_sha256: str
     corpus: CorpusFacts
+    epochs: dict[str, float] | None = Field(
+        None, description="source → how often the run goes through it; None: a generated corpus, once at most"
+    )
     reference: ReferenceFacts | None = None
     identity: Identity | None = None
 

@@ -17,9 +17,9 @@ from configs.schema import TrainConfig
 from train import certificate, checkpoints, events
 from train import engine as deepspeed_engine
 from train.checkpoints import Layout, Marker
-from train.data import Corpus, row_order
 from train.meters import PhaseClock, Progress
 from train.processes import worker_environment
+from train.rows import Corpus
 from train.saving import restore_random_state
 
 UNIVERSAL = ".universal"  # beside the checkpoints: one that is converted, while it is loaded
@@ -103,13 +103,12 @@ def load(found: Found, engine: Any, run_dir: Path, ours: Layout, control: Any, c
     return progress
 
 
-def check_data_order(progress: Progress, corpus: Corpus, train: TrainConfig) -> None:
+def check_data_order(progress: Progress, corpus: Corpus) -> None:
     """Raises BadInputError unless the corpus on disk, in the run's order, is what was trained on so far.
 
     Every rank looks for itself: on several machines each reads its own copy.
     """
-    order = row_order(len(corpus.rows), train.seed)
-    now = certificate.of_steps(corpus.rows, order, progress.step, train.global_batch_rows)
+    now = certificate.of_steps(corpus.batch, progress.step)
     if now != progress.data_order_sha256:
         raise BadInputError(
             f"data: the corpus or its order is not what the run began with: the first {progress.step:,} steps have "

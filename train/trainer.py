@@ -26,7 +26,7 @@ from train import engine as deepspeed_engine
 from train import events, resuming
 from train.attempts import Attempts
 from train.checkpoints import Layout
-from train.data import Corpus, open_corpus
+from train.data import open_corpus
 from train.energy import RunEnergy
 from train.export import export, logit_difference, publish
 from train.families import family_of
@@ -38,6 +38,7 @@ from train.peak import find_peak
 from train.prepare import code_version, device_and_precision
 from train.record import HeldOutLoss, Peak, Precision, RunRecord, StepTime
 from train.reference import reference_directory
+from train.rows import Corpus
 from train.saving import Saver
 from train.trackers import open_trackers
 from train.watchdog import Watchdog
@@ -135,7 +136,7 @@ def _set_up(
     config: RunConfig, run_dir: Path, started: float, device: torch.device, precision: Precision, clock: PhaseClock
 ) -> tuple[Workplace, Progress, Corpus, RunEnergy]:
     train, control = config.train, deepspeed_engine.control_group(config.train.collective_timeout_s)
-    corpus = open_corpus(run_dir / "data")
+    corpus = open_corpus(run_dir / "data", config)
     energy = RunEnergy(device, control)
     layout = resuming.layout_of(train, precision)
     found = resuming.find(run_dir, layout, control)
@@ -150,7 +151,7 @@ def _set_up(
     progress, is_main = Progress(), dist.get_rank() == 0
     if found is not None:
         progress = resuming.load(found, engine, run_dir, layout, control, clock)
-        resuming.check_data_order(progress, corpus, train)
+        resuming.check_data_order(progress, corpus)
         clock.go_on_from(progress.phase_s)
     provenance = _provenance(device, layout)
     attempts = Attempts.begin(
