@@ -1,0 +1,14 @@
+"""What every stage between a source and the tokenizer passes on."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text, and where it came from."""
+
+    text: str
+    source: str
+    """The source's name, as the configuration gives it."""
+    number: int
+    """Position in its source, from 0."""
