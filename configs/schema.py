@@ -75,6 +75,17 @@ class CheckpointConfig(Section):
     )
 
 
+class DistillationConfig(Section):
+    """Model extraction: training on the reference's own outputs. Used where `train.objective` is distillation."""
+
+    source: Literal["logits", "generated_text"] = Field(
+        "logits",
+        description="logits: the reference's distribution of each next token of the corpus; generated_text: the corpus "
+        "is documents sampled from the reference",
+    )
+    temperature: Positive = Field(1.0, description="of both distributions in the loss, or of the sampling")
+
+
 class TrainConfig(Section):
     """One training run. Global batch: micro_batch_size × gradient_accumulation_steps × data_parallel_size rows."""
 
@@ -106,6 +117,11 @@ class TrainConfig(Section):
         1, description="CPU threads of each process; it fixes the order of sums, so it is part of the recipe"
     )
     seed: Natural = Field(0, description="initialisation and data order")
+    objective: Literal["language_modelling", "distillation"] = Field(
+        "language_modelling",
+        description="distillation: the replica learns from the outputs of `reference`, which is model extraction",
+    )
+    distillation: DistillationConfig = DistillationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -124,6 +140,11 @@ class TrainConfig(Section):
     def global_batch_rows(self) -> int:
         """Rows per optimizer step, over all ranks."""
         return self.micro_batch_size * self.gradient_accumulation_steps * self.data_parallel_size
+
+    @property
+    def learns_logits(self) -> bool:
+        """Whether the loss is taken against the reference's logits."""
+        return self.objective == "distillation" and self.distillation.source == "logits"
 
     @property
     def world_size(self) -> int:
@@ -172,4 +193,6 @@ class RunConfig(Section):
             raise ValueError("needs `reference` (what to replicate) or `architecture` with a model_type")
         if self.reference is None and self.revision is not None:
             raise ValueError("`revision` is of a `reference`, and there is none")
+        if self.reference is None and self.train.objective == "distillation":
+            raise ValueError("`train.objective: distillation` needs a `reference` whose outputs are learned")
         return self

@@ -15,6 +15,7 @@ from configs.schema import TrainConfig
 from train import engine as deepspeed_engine
 from train.certificate import after_batch
 from train.data import Corpus, batch_rows, inputs_and_labels, row_order
+from train.distillation import Teacher
 from train.meters import Interval, PhaseClock, Progress
 from train.saving import Saver
 from train.schedule import learning_rate_factor
@@ -31,6 +32,7 @@ class Workplace:
     device: torch.device
     control: Any
     clock: PhaseClock
+    teacher: Teacher | None  # whose logits are learned, in place of the text
     saver: Saver
     trackers: list[Feed]
     data_parallel_rank: int
@@ -109,13 +111,22 @@ def _take(place: Workplace, mine: list[tuple[torch.Tensor, torch.Tensor]], facto
     summed = torch.zeros((), device=place.device)
     for inputs, labels in mine:
         with place.clock.phase("forward_backward"):
-            logits = place.engine(input_ids=inputs).logits
-            loss = deepspeed_engine.summed_loss(place.engine, logits, labels)
+            loss = _summed_loss(place, inputs, labels)
             place.engine.backward(poisoned(loss, factor))
             summed += loss.detach()
         with place.clock.phase("optimizer"):
             place.engine.step()
     return summed
+
+
+def _summed_loss(place: Workplace, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Of one micro-batch, over its predicted tokens."""
+    logits = place.engine(input_ids=inputs).logits
+    if place.teacher is None:
+        return deepspeed_engine.summed_loss(place.engine, logits, labels)
+    with place.clock.phase("teacher"):
+        taught = place.teacher.logits(inputs)
+    return place.teacher.summed_loss(logits, taught, labels)
 
 
 def _agree(

@@ -21,7 +21,7 @@ from train.data import MARK as DATA_MARK
 from train.data import prepare as prepare_corpus
 from train.families import Family, family_of
 from train.layouts import check_change, recipe
-from train.record import Identity, Manifest, Precision, ReferenceFacts
+from train.record import Extraction, Identity, Manifest, Precision, ReferenceFacts
 from train.reference import Reference, compare_configs, load_reference
 from train.trackers import check_trackers
 
@@ -40,6 +40,8 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
     family = family_of(_requested(config, reference), "reference" if reference else "architecture")
     architecture, identity = _architecture(config, reference)
     _check_layout(config, family, architecture)
+    if reference and config.train.learns_logits:
+        _check_teacher(config.train, architecture, reference)
     corpus = prepare_corpus(
         config, run_dir / "data", reference.directory / "tokenizer.json" if reference else None, say
     )
@@ -58,6 +60,7 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
         corpus=corpus,
         reference=reference.facts if reference else None,
         identity=identity,
+        extraction=_extraction(config.train),
     )
     if (run_dir / "manifest.json").is_file():
         manifest = _same_run(read_record(run_dir / "manifest.json", Manifest), manifest, run_dir)
@@ -94,6 +97,9 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
     recipe |= {"train.steps": train.steps, "train.sequence_length": train.sequence_length}
     recipe["train.global_batch_rows"] = train.global_batch_rows
     recipe["train.initialisation"] = train.initialisation
+    if train.objective == "distillation":  # an original was not: its recipe has no such key, and none of it differs
+        recipe["train.objective"] = train.objective
+        recipe |= {f"train.distillation.{key}": value for key, value in train.distillation.model_dump().items()}
     for name, section in (("optimizer", train.optimizer), ("schedule", train.schedule)):
         recipe |= {f"train.{name}.{key}": value for key, value in section.model_dump(mode="json").items()}
     if train.schedule.kind != "wsd":
@@ -212,6 +218,34 @@ def _check_pipeline(train: TrainConfig, architecture: dict[str, Any]) -> None:
         )
     if reason:
         raise BadInputError(f"train.pipeline_parallel_size: {stages} {reason}")
+
+
+def _check_teacher(train: TrainConfig, architecture: dict[str, Any], reference: Reference) -> None:
+    """Can the reference's logits be learned, in this layout and by this replica?"""
+    replica, teacher = from_hf_config(architecture), from_hf_config(reference.config)
+    key, reason = "train.objective: distillation", None
+    if train.pipeline_parallel_size > 1:
+        reason = (
+            f"with train.pipeline_parallel_size {train.pipeline_parallel_size}: the last stage, which has the logits, "
+            "does not see the tokens that the reference would read; set it to 1"
+        )
+    elif train.vocab_parallel_head:
+        reason = "with train.vocab_parallel_head: each process has a part of the vocabulary only; set it to false"
+    elif replica.vocab_size != teacher.vocab_size:
+        reason = (
+            f"the replica's vocabulary has {replica.vocab_size} tokens and the reference's {teacher.vocab_size}, so "
+            "their distributions cannot be compared; leave architecture.vocab_size as the reference's"
+        )
+    elif train.sequence_length > teacher.context:
+        reason = f"train.sequence_length {train.sequence_length} is beyond the reference's context, {teacher.context}"
+    if reason:
+        raise BadInputError(f"{key}: {reason}")
+
+
+def _extraction(train: TrainConfig) -> Extraction | None:
+    if train.objective != "distillation":
+        return None
+    return Extraction(source=train.distillation.source, temperature=train.distillation.temperature)
 
 
 def _check_vocabulary(architecture: dict[str, Any], tokenizer: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from train.corpus.words import Hashes, gram_hashes
 
 SHINGLE_WORDS = 5
 PERMUTATIONS = 128  # the estimate's standard error is √(J(1 − J)/128): 0.035 at 0.8
-_AT_ONCE = 8_192  # shingles whose 128 hashes lie in memory together: 4 MB
+_AT_ONCE = 1_024  # shingles whose 128 hashes are in memory together: 0.5 MB, which the cache holds
 
 Verdict = Literal["new", "exact", "near"]
 

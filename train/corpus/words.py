@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-_PUNCTUATION = dict.fromkeys(
-    code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code))[0] in "PS"
+_PUNCTUATION = frozenset(
+    character for character in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(character)[0] in "PS"
 )  # symbols too: + and $ are punctuation in ASCII's sense
 
 
@@ -28,7 +28,10 @@ class Place(NamedTuple):
 
 def words_of(text: str) -> list[str]:
     """Lowercase words without punctuation and symbols; what has nothing else is no word."""
-    return text.lower().translate(_PUNCTUATION).split()
+    text = text.lower()
+    for sign in _PUNCTUATION.intersection(text):  # one after the other: twice as fast as str.translate
+        text = text.replace(sign, "")
+    return text.split()
 
 
 def places_of(text: str) -> list[Place]:
