@@ -147,6 +147,11 @@ class TrainConfig(Section):
         return self.objective == "distillation" and self.distillation.source == "logits"
 
     @property
+    def learns_generated_text(self) -> bool:
+        """Whether the corpus is text that the reference generates."""
+        return self.objective == "distillation" and self.distillation.source == "generated_text"
+
+    @property
     def world_size(self) -> int:
         """Processes of the run."""
         return self.data_parallel_size * self.tensor_parallel_size * self.pipeline_parallel_size

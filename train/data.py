@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,15 @@ from tokenizers import Tokenizer
 
 import tinyworld
 from configs.errors import BadInputError, first_line
-from configs.files import atomic_writer, read_record, sha256_of, write_record, write_text
+from configs.files import atomic_writer, read_record, sha256_of, sha256_of_json, write_record, write_text
 from configs.schema import RunConfig
 from tinyworld.corpus import HELD_OUT_SEED, documents
 from tinyworld.tokenizer import END_OF_TEXT, train_tokenizer
 from tinyworld.world import World
 from train.record import CorpusFacts
+
+if TYPE_CHECKING:
+    from train.extraction import GeneratedText
 
 Ids = NDArray[np.uint16]
 PAD = np.uint16(0xFFFF)  # marks padding in stored rows; no tokenizer that fits in uint16 here uses it
@@ -134,7 +138,11 @@ def _padded(row: list[int], width: int) -> Ids:
 def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) -> CorpusFacts:
     data, width = config.data, config.train.sequence_length + 1
     world = World(data.world_seed)
-    texts = list(documents(data.documents_seed, data.documents, world))
+    teacher = _teacher(config, tokenizer_file)
+    if teacher is not None:
+        texts = [document.text for document in teacher.documents(data.documents)]
+    else:
+        texts = list(documents(data.documents_seed, data.documents, world))
     if tokenizer_file is not None:
         tokenizer = _read_tokenizer(tokenizer_file)
     else:
@@ -151,7 +159,7 @@ def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) ->
             np.save(buffer, rows)
             stream.write(buffer.getbuffer())
     facts = CorpusFacts(
-        source=f"{data.source}, world {data.world_seed}, documents {data.documents_seed}",
+        source=teacher.source if teacher else _source(config),
         sha256=hashlib.sha256(train.tobytes()).hexdigest(),
         documents=data.documents,
         rows=len(train),
@@ -160,9 +168,24 @@ def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) ->
         positions=train[:, 1:].size,
         held_out_tokens=int(np.count_nonzero(held_out[:, 1:] != PAD)),
         held_out_sha256=hashlib.sha256(held_out.tobytes()).hexdigest(),
+        generated_by=teacher.weights_sha256 if teacher else None,
+        generation_flop=teacher.flop if teacher else None,
     )
     write_record(directory / "facts.json", facts)
     return facts
+
+
+def _source(config: RunConfig) -> str:
+    return f"{config.data.source}, world {config.data.world_seed}, documents {config.data.documents_seed}"
+
+
+def _teacher(config: RunConfig, tokenizer_file: Path | None) -> "GeneratedText | None":
+    """The reference, which lies where its tokenizer does, if the corpus is to be text that it generates."""
+    if tokenizer_file is None or not config.train.learns_generated_text:
+        return None
+    from train.extraction import GeneratedText  # torch and transformers: seconds to import
+
+    return GeneratedText.of(config, tokenizer_file.parent)
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:
@@ -195,6 +218,9 @@ def _rows(tokenizer: Tokenizer, texts: Iterable[str], width: int) -> Ids:
 def _key(config: RunConfig, tokenizer_file: Path | None) -> str:
     """Changes when anything changes that the prepared files depend on, the generator's own code among it."""
     tokenizer = sha256_of(tokenizer_file) if tokenizer_file else "new"
+    if tokenizer_file and config.train.learns_generated_text:
+        weights = {path.name: sha256_of(path) for path in sorted(tokenizer_file.parent.glob("*.safetensors"))}
+        tokenizer = sha256_of_json([tokenizer, weights, config.train.distillation.model_dump()])
     code = [sha256_of(path) for path in sorted(Path(tinyworld.__file__).parent.glob("*.py"))]
     return json.dumps([config.data.model_dump(mode="json"), config.train.sequence_length, tokenizer, code])
 

@@ -56,6 +56,9 @@ class CorpusFacts(Record):
     generated_by: str | None = Field(
         None, description="sha256 of the model.safetensors whose outputs this text is; then it is model extraction"
     )
+    generation_flop: int | None = Field(
+        None, description="of the reference's forward passes that made the text; no part of the run's FLOPs"
+    )
 
 
 class Extraction(Record):

@@ -42,9 +42,9 @@ def signature_of(hashes: Hashes) -> NDArray[np.uint32] | None:
     if not len(hashes):
         return None
     shingles = np.unique(gram_hashes(hashes, min(SHINGLE_WORDS, len(hashes))) >> np.uint64(32))
-    sketch = MinHash(num_perm=PERMUTATIONS, hashfunc=_as_it_is)
+    sketch = MinHash(PERMUTATIONS, hashfunc=_as_it_is, permutations=_PERMUTATIONS, scheme="affine32")
     for start in range(0, len(shingles), _AT_ONCE):
-        sketch.update_batch(shingles[start : start + _AT_ONCE])
+        sketch.update_batch(shingles[start : start + _AT_ONCE].tolist())
     return np.asarray(sketch.hashvalues, dtype=np.uint32)
 
 
