@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from configs.forecast import ForecastConfig
+from configs.hygiene import HygieneConfig
 
 
 def _not_a_bool(value: Any) -> Any:
@@ -100,7 +101,12 @@ class FilesData(Section):
         None, description="the token after each document; left out: `<|endoftext|>` or, where there is none, `</s>`"
     )
     held_out_fraction: Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, lt=1)] = Field(
-        0.005, description="of the documents, chosen by the hash of their text, for the held-out loss"
+        0.005, description="of the documents, chosen by the hash of their words, for the held-out loss"
+    )
+    hygiene: HygieneConfig | None = Field(
+        None,
+        description="what is taken out of the text before it is tokenised (docs/corpora-hygiene.md); left out: "
+        "nothing; `{}`: duplicates and the benchmarks' text",
     )
     order: Literal["shuffled", "stored"] = Field(
         "shuffled",
@@ -175,6 +181,19 @@ class CheckpointConfig(Section):
     )
 
 
+class DistillationConfig(Section):
+    """Model extraction: training on the reference's own outputs. Used where `train.objective` is distillation."""
+
+    source: Literal["logits", "generated_text"] = Field(
+        "logits",
+        description="logits: the reference's distribution of each next token of the corpus; generated_text: the corpus "
+        "is documents sampled from the reference",
+    )
+    temperature: Positive = Field(1.0, description="of both distributions in the loss, or of the sampling")
+    documents: Count = Field(200_000, description="how many are sampled, for `source` generated_text")
+    seed: Natural = Field(0, description="of the sampling")
+
+
 class TrainConfig(Section):
     """One training run. Global batch: micro_batch_size × gradient_accumulation_steps × data_parallel_size rows."""
 
@@ -206,6 +225,11 @@ class TrainConfig(Section):
         1, description="CPU threads of each process; it fixes the order of sums, so it is part of the recipe"
     )
     seed: Natural = Field(0, description="initialisation and data order")
+    objective: Literal["language_modelling", "distillation"] = Field(
+        "language_modelling",
+        description="distillation: the replica learns from the outputs of `reference`, which is model extraction",
+    )
+    distillation: DistillationConfig = DistillationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -224,6 +248,16 @@ class TrainConfig(Section):
     def global_batch_rows(self) -> int:
         """Rows per optimizer step, over all ranks."""
         return self.micro_batch_size * self.gradient_accumulation_steps * self.data_parallel_size
+
+    @property
+    def learns_logits(self) -> bool:
+        """Whether the loss is taken against the reference's logits."""
+        return self.objective == "distillation" and self.distillation.source == "logits"
+
+    @property
+    def learns_generated_text(self) -> bool:
+        """Whether the corpus is text that the reference generates."""
+        return self.objective == "distillation" and self.distillation.source == "generated_text"
 
     @property
     def world_size(self) -> int:
@@ -272,4 +306,6 @@ class RunConfig(Section):
             raise ValueError("needs `reference` (what to replicate) or `architecture` with a model_type")
         if self.reference is None and self.revision is not None:
             raise ValueError("`revision` is of a `reference`, and there is none")
+        if self.reference is None and self.train.objective == "distillation":
+            raise ValueError("`train.objective: distillation` needs a `reference` whose outputs are learned")
         return self

@@ -69,7 +69,7 @@ def _section(prefix: str, schema: Schema, definitions: Schema) -> Iterator[str]:
     for name, field in schema["properties"].items():
         sections = _sections_of(field, definitions)
         inner += [(f"{prefix}{name}", section) for section in sections]
-        if sections and not _is_list(field):
+        if sections and not _may_be_left_out(field):
             continue
         required = name in schema.get("required", ())
         meaning = field.get("description") or MEANINGS.get(f"{prefix}{name}", "")
@@ -88,7 +88,7 @@ def _described(prefix: str, schema: Schema, definitions: Schema) -> Iterator[tup
         sections = _sections_of(field, definitions)
         for section in sections:
             yield from _described(f"{prefix}{name}.", section, definitions)
-        if not sections or _is_list(field):
+        if not sections or _may_be_left_out(field):
             yield f"{prefix}{name}", "description" in field
 
 
@@ -97,13 +97,18 @@ def _sections_of(field: Schema, definitions: Schema) -> list[Schema]:
 
     A distribution is a value with a shape of its own.
     """
-    choices = field.get("oneOf") or [field["items"] if _is_list(field) else field]
+    choices = field.get("oneOf") or field.get("anyOf") or [field["items"] if _is_list(field) else field]
     names = [choice.get("$ref", "").rpartition("/")[2] for choice in choices]
     return [definitions[name] for name in names if name not in ("", "Distribution")]
 
 
 def _is_list(field: Schema) -> bool:
     return field.get("type") == "array" and "items" in field
+
+
+def _may_be_left_out(field: Schema) -> bool:
+    """A section that need not be there, or a list of them, is a key with a meaning of its own."""
+    return _is_list(field) or "anyOf" in field
 
 
 def _kind(schema: Schema) -> str:
@@ -116,7 +121,7 @@ def _type(field: Schema, definitions: Schema) -> str:
     if "anyOf" in field:
         return " or ".join(_type(choice, definitions) for choice in field["anyOf"])
     if "$ref" in field:
-        return "distribution"
+        return "distribution" if field["$ref"].endswith("/Distribution") else "section"
     if "const" in field or "enum" in field:
         return ", ".join(f"`{choice}`" for choice in field.get("enum", [field.get("const")]))
     if field["type"] == "array":

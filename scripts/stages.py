@@ -20,6 +20,9 @@ from train.reference import reference_directory
 
 def prepare(config: RunConfig, run_dir: Path, screen: Screen) -> Manifest:
     """Check all input, also what later stages need, and write what the workers read; nothing is done twice."""
+    from train.corpus.cleaning import REPORT
+    from train.corpus.hygiene import HygieneReport
+    from train.corpus.hygiene import told as told_of_hygiene
     from train.corpus.opened import told
     from train.prepare import prepare_run
 
@@ -30,7 +33,9 @@ def prepare(config: RunConfig, run_dir: Path, screen: Screen) -> Manifest:
         manifest = prepare_run(config, run_dir, lambda text: update(0, text))
         prepare_benchmarks(config, run_dir / "benchmarks")
     if manifest.epochs is not None and not (run_dir / "run.json").is_file():
-        for line in told(manifest.corpus, manifest.epochs):
+        report = run_dir / "data" / REPORT
+        removed = told_of_hygiene(read_record(report, HygieneReport)) if report.is_file() else ()
+        for line in (*removed, *told(manifest.corpus, manifest.epochs)):
             screen.say(line)
     return manifest
 

@@ -1,6 +1,6 @@
 """The data of a run, from its configuration: the generated world's documents, or files of real text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from configs.schema import FilesData, RunConfig
@@ -11,14 +11,21 @@ from train.record import CorpusFacts
 from train.rows import Corpus
 
 
-def prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None, say: Callable[[str], None]) -> CorpusFacts:
+def prepare(
+    config: RunConfig,
+    directory: Path,
+    tokenizer_file: Path | None,
+    say: Callable[[str], None],
+    benchmarks: Mapping[str, Path],
+) -> CorpusFacts:
     """Write the corpus of `config` and its tokenizer.json into `directory`, unless they are there already.
 
-    The tokenizer is a copy of `tokenizer_file`, or a new one trained on the corpus. Raises BadInputError when the
-    corpus cannot be read, or is too small for the run.
+    The tokenizer is a copy of `tokenizer_file`, or a new one trained on the corpus. `benchmarks`: name → JSON lines
+    with the `text` of each example that is evaluated, for the hygiene of files. Raises BadInputError when the corpus
+    cannot be read, or is too small for the run.
     """
     if isinstance(config.data, FilesData):
-        return files.prepare(config, directory, tokenizer_file, say)
+        return files.prepare(config, directory, tokenizer_file, say, benchmarks)
     return generated.prepare(config, directory, tokenizer_file, say)
 
 

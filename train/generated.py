@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from tinyworld.world import World
 from train.corpus.tokenizer import read_tokenizer
 from train.record import CorpusFacts
 from train.rows import MARK, PAD, Corpus, Ids
+from train.teacher_text import teacher_key, teacher_of
 
 PACKING_WINDOW = 32  # documents to choose from
 PLENTY_OF_ROOM = 24  # ids; with more than that left in a row, documents are taken in their order
@@ -44,7 +46,8 @@ def prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None, say
     if mark.is_file() and mark.read_text() == key:
         facts = read_record(directory / "facts.json", CorpusFacts)
     else:
-        say(f"generating {data.documents:,} documents")
+        count = config.train.distillation.documents if config.train.learns_generated_text else data.documents
+        say(f"generating {count:,} documents")
         write_text(mark, "being written")
         facts = _prepare(config, directory, tokenizer_file)
         write_text(mark, key)
@@ -121,7 +124,11 @@ def _data(config: RunConfig) -> TinyworldData:
 def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) -> CorpusFacts:
     data, width = _data(config), config.train.sequence_length + 1
     world = World(data.world_seed)
-    texts = list(documents(data.documents_seed, data.documents, world))
+    teacher = teacher_of(config, tokenizer_file)
+    if teacher is not None:
+        texts = [document.text for document in teacher.documents(config.train.distillation.documents)]
+    else:
+        texts = list(documents(data.documents_seed, data.documents, world))
     if tokenizer_file is not None:
         tokenizer = read_tokenizer(tokenizer_file, "reference")
     else:
@@ -137,16 +144,19 @@ def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) ->
             buffer = io.BytesIO()  # numpy's own writing to a file hides why a full disk failed
             np.save(buffer, rows)
             stream.write(buffer.getbuffer())
+    own = f"{data.source}, world {data.world_seed}, documents {data.documents_seed}"
     facts = CorpusFacts(
-        source=f"{data.source}, world {data.world_seed}, documents {data.documents_seed}",
+        source=teacher.source if teacher else own,
         sha256=hashlib.sha256(train.tobytes()).hexdigest(),
-        documents=data.documents,
+        documents=len(texts),
         rows=len(train),
         sequence_length=config.train.sequence_length,
         tokens=int(np.count_nonzero(train[:, 1:] != PAD)),
         positions=train[:, 1:].size,
         held_out_tokens=int(np.count_nonzero(held_out[:, 1:] != PAD)),
         held_out_sha256=hashlib.sha256(held_out.tobytes()).hexdigest(),
+        generated_by=teacher.weights_sha256 if teacher else None,
+        generation_flop=teacher.flop if teacher else None,
     )
     write_record(directory / "facts.json", facts)
     return facts
@@ -175,7 +185,9 @@ def _rows(tokenizer: Tokenizer, texts: Iterable[str], width: int) -> Ids:
 def _key(config: RunConfig, tokenizer_file: Path | None) -> str:
     """Changes when anything changes that the prepared files depend on, the generator's own code among it."""
     tokenizer = sha256_of(tokenizer_file) if tokenizer_file else "new"
-    code = [sha256_of(path) for path in sorted(Path(tinyworld.__file__).parent.glob("*.py"))]
+    code: list[Any] = [sha256_of(path) for path in sorted(Path(tinyworld.__file__).parent.glob("*.py"))]
+    taught = teacher_key(config, tokenizer_file)
+    code += [] if taught is None else [taught]
     return json.dumps([config.data.model_dump(mode="json"), config.train.sequence_length, tokenizer, code])
 
 
@@ -184,7 +196,8 @@ def _check_size(config: RunConfig, facts: CorpusFacts) -> None:
     needed = config.train.steps * config.train.global_batch_rows
     if needed > facts.rows:
         enough = 100 * math.ceil(1.1 * facts.documents * needed / facts.rows / 100)  # packing varies a little
+        key = "train.distillation.documents" if config.train.learns_generated_text else "data.documents"
         raise BadInputError(
-            f"data.documents: {facts.documents:,} documents make {facts.rows:,} rows, but train.steps × batch needs "
-            f"{needed:,}; set data.documents to about {enough:,} or lower train.steps"
+            f"{key}: {facts.documents:,} documents make {facts.rows:,} rows, but train.steps × batch needs "
+            f"{needed:,}; set {key} to about {enough:,} or lower train.steps"
         )

@@ -15,6 +15,7 @@ from configs.schema import TrainConfig
 from train import engine as deepspeed_engine
 from train.attempts import Attempts
 from train.certificate import after_batch
+from train.distillation import Teacher
 from train.meters import Interval, PhaseClock, Progress
 from train.rows import Corpus, inputs_and_labels
 from train.saving import Saver
@@ -32,6 +33,7 @@ class Workplace:
     device: torch.device
     control: Any
     clock: PhaseClock
+    teacher: Teacher | None  # whose logits are learned, in place of the text
     saver: Saver
     trackers: list[Feed]
     attempts: Attempts
@@ -112,14 +114,32 @@ def _take(place: Workplace, mine: list[tuple[torch.Tensor, torch.Tensor]], facto
             return deepspeed_engine.run_pipeline(place.engine, mine, factor, before_update)
     summed = torch.zeros((), device=place.device)
     for inputs, labels in mine:
+        taught = _taught(place, inputs)
         with place.clock.phase("forward_backward"):
-            logits = place.engine(input_ids=inputs).logits
-            loss = deepspeed_engine.summed_loss(place.engine, logits, labels)
+            loss = _summed_loss(place, inputs, taught, labels)
             place.engine.backward(poisoned(loss, factor))
             summed += loss.detach()
         with place.clock.phase("optimizer"):
             place.engine.step()
     return summed
+
+
+def _taught(place: Workplace, inputs: torch.Tensor) -> torch.Tensor | None:
+    """The teacher's logits, where they are learned."""
+    if place.teacher is None:
+        return None
+    with place.clock.phase("teacher"):
+        return place.teacher.logits(inputs)
+
+
+def _summed_loss(
+    place: Workplace, inputs: torch.Tensor, taught: torch.Tensor | None, labels: torch.Tensor
+) -> torch.Tensor:
+    """Of one micro-batch, over its predicted tokens."""
+    logits = place.engine(input_ids=inputs).logits
+    if place.teacher is None or taught is None:
+        return deepspeed_engine.summed_loss(place.engine, logits, labels)
+    return place.teacher.summed_loss(logits, taught, labels)
 
 
 def _agree(

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +22,7 @@ from train.corpus.tokenizer import tokenizer_path
 from train.data import prepare as prepare_corpus
 from train.families import Family, family_of
 from train.layouts import check_change, recipe
-from train.record import CorpusFacts, Identity, Manifest, Precision, ReferenceFacts
+from train.record import CorpusFacts, Extraction, Identity, Manifest, Precision, ReferenceFacts
 from train.reference import Reference, compare_configs, load_reference
 from train.rows import MARK as DATA_MARK
 from train.trackers import check_trackers
@@ -30,9 +30,12 @@ from train.trackers import check_trackers
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) -> Manifest:
+def prepare_run(
+    config: RunConfig, run_dir: Path, say: Callable[[str], None], benchmarks: Mapping[str, Path] | None = None
+) -> Manifest:
     """Check the whole input, then write data/, model.json, manifest.json and config.yaml.
 
+    `benchmarks`: name → JSON lines with the `text` of each example that will be evaluated, for `data.hygiene`.
     Idempotent: a run directory of the same configuration is left as it is. Raises BadInputError (one line) before
     anything is written, if anything is wrong; also when the directory holds another run.
     """
@@ -42,10 +45,12 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
     family = family_of(_requested(config, reference), "reference" if reference else "architecture")
     architecture, identity = _architecture(config, reference)
     _check_layout(config, family, architecture)
+    if reference and config.train.learns_logits:
+        _check_teacher(config.train, architecture, reference)
     tokenizer_file = _tokenizer_file(config, reference)
     if tokenizer_file is not None:  # before a large corpus is tokenised for nothing
         _check_vocabulary(architecture, tokenizer_file)
-    corpus = prepare_corpus(config, run_dir / "data", tokenizer_file, say)
+    corpus = prepare_corpus(config, run_dir / "data", tokenizer_file, say, benchmarks or {})
     tokenizer = _check_vocabulary(architecture, run_dir / "data" / "tokenizer.json")
     _check_ids(architecture, corpus)
     manifest = Manifest(
@@ -62,6 +67,7 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
         epochs=epochs_of(config, corpus) if isinstance(config.data, FilesData) else None,
         reference=reference.facts if reference else None,
         identity=identity,
+        extraction=_extraction(config.train),
     )
     if (run_dir / "manifest.json").is_file():
         manifest = _same_run(read_record(run_dir / "manifest.json", Manifest), manifest, run_dir)
@@ -98,6 +104,9 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
     recipe |= {"train.steps": train.steps, "train.sequence_length": train.sequence_length}
     recipe["train.global_batch_rows"] = train.global_batch_rows
     recipe["train.initialisation"] = train.initialisation
+    if train.objective == "distillation":  # an original was not: its recipe has no such key, and none of it differs
+        recipe["train.objective"] = train.objective
+        recipe |= {f"train.distillation.{key}": getattr(train.distillation, key) for key in ("source", "temperature")}
     for name, section in (("optimizer", train.optimizer), ("schedule", train.schedule)):
         recipe |= {f"train.{name}.{key}": value for key, value in section.model_dump(mode="json").items()}
     if train.schedule.kind != "wsd":
@@ -241,6 +250,34 @@ def _check_pipeline(train: TrainConfig, architecture: dict[str, Any]) -> None:
         )
     if reason:
         raise BadInputError(f"train.pipeline_parallel_size: {stages} {reason}")
+
+
+def _check_teacher(train: TrainConfig, architecture: dict[str, Any], reference: Reference) -> None:
+    """Can the reference's logits be learned, in this layout and by this replica?"""
+    replica, teacher = from_hf_config(architecture), from_hf_config(reference.config)
+    key, reason = "train.objective: distillation", None
+    if train.pipeline_parallel_size > 1:
+        reason = (
+            f"with train.pipeline_parallel_size {train.pipeline_parallel_size}: the last stage, which has the logits, "
+            "does not see the tokens that the reference would read; set it to 1"
+        )
+    elif train.vocab_parallel_head:
+        reason = "with train.vocab_parallel_head: each process has a part of the vocabulary only; set it to false"
+    elif replica.vocab_size != teacher.vocab_size:
+        reason = (
+            f"the replica's vocabulary has {replica.vocab_size} tokens and the reference's {teacher.vocab_size}, so "
+            "their distributions cannot be compared; leave architecture.vocab_size as the reference's"
+        )
+    elif train.sequence_length > teacher.context:
+        reason = f"train.sequence_length {train.sequence_length} is beyond the reference's context, {teacher.context}"
+    if reason:
+        raise BadInputError(f"{key}: {reason}")
+
+
+def _extraction(train: TrainConfig) -> Extraction | None:
+    if train.objective != "distillation":
+        return None
+    return Extraction(source=train.distillation.source, temperature=train.distillation.temperature)
 
 
 def _check_vocabulary(architecture: dict[str, Any], file: Path) -> dict[str, Any]:

@@ -74,8 +74,18 @@ class CorpusFacts(Record):
     generated_by: str | None = Field(
         None, description="sha256 of the model.safetensors whose outputs this text is; then it is model extraction"
     )
+    generation_flop: int | None = Field(
+        None, description="of the reference's forward passes that made the text; no part of the run's FLOPs"
+    )
     bytes_per_token: float | None = Field(None, description="of the text that is trained on; None: it came tokenised")
     sources: tuple[SourceFacts, ...] = ()
+
+
+class Extraction(Record):
+    """Model extraction: what of the reference's outputs the replica was trained on, from random initialisation."""
+
+    source: Literal["logits", "generated_text"]
+    temperature: float
 
 
 class Manifest(Record):
@@ -99,6 +109,9 @@ class Manifest(Record):
     )
     reference: ReferenceFacts | None = None
     identity: Identity | None = None
+    extraction: Extraction | None = Field(
+        None, description="None: it was trained on text that is not the reference's output"
+    )
 
 
 class StepTime(Record):
@@ -110,6 +123,9 @@ class StepTime(Record):
     )
     data_s: float
     forward_backward_s: float
+    teacher_s: float | None = Field(
+        None, description="the reference's forward passes; None: its logits are not learned"
+    )
     optimizer_s: float
     communication_s: float | None = Field(
         None, description="waited for collectives in steps, so for slower ranks too; None: not known (CUDA)"
@@ -143,7 +159,11 @@ class RunRecord(Record):
     steps: int
     tokens: int = Field(description="positions processed: steps × rows per step × sequence length; what FLOPs count")
     predicted_tokens: int = Field(description="`tokens` less padding")
-    loss: float = Field(description="mean training loss of the last logged interval, nats per token")
+    loss: float = Field(description="mean training loss of the last logged interval, nats per token; see `objective`")
+    objective: Literal["language_modelling", "distillation"] = Field(
+        "language_modelling",
+        description="what `loss` is: cross-entropy with the text, or KL divergence from the reference's distribution",
+    )
     held_out_loss: HeldOutLoss | None = None
     export_logit_difference: float = Field(
         description="largest absolute difference of logits, engine against the exported checkpoint (fp32: at most 1e-5)"
@@ -165,7 +185,7 @@ class RunRecord(Record):
     tokens_per_s: float = Field(description="at the median step time")
     peak: Peak | None = Field(description="None: an accelerator that the table does not know; then no MFU")
     mfu: float | None = Field(description="model FLOPs (full attention) at the median step time over the peak")
-    hfu: float | None = Field(None, description="hardware FLOPs (recompute included) likewise")
+    hfu: float | None = Field(None, description="hardware FLOPs (recompute and teacher included) likewise")
     peak_memory_bytes: int | None = Field(
         description="while training, of the fullest device; on a CPU the largest resident set"
     )

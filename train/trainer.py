@@ -27,6 +27,7 @@ from train import events, resuming
 from train.attempts import Attempts
 from train.checkpoints import Layout
 from train.data import open_corpus
+from train.distillation import Teacher
 from train.energy import RunEnergy
 from train.export import export, logit_difference, publish
 from train.families import family_of
@@ -153,6 +154,8 @@ def _set_up(
         progress = resuming.load(found, engine, run_dir, layout, control, clock)
         resuming.check_data_order(progress, corpus)
         clock.go_on_from(progress.phase_s)
+    clock.at("start_up")
+    teacher = _teacher(train, run_dir, engine, device)
     provenance = _provenance(device, layout)
     attempts = Attempts.begin(
         run_dir, progress.step, started, train.world_size, energy.source, provenance, write=is_main
@@ -162,6 +165,7 @@ def _set_up(
         device=device,
         control=control,
         clock=clock,
+        teacher=teacher,
         saver=Saver(run_dir, layout, train.checkpoint, control, train.collective_timeout_s),
         trackers=open_trackers(config, run_dir, progress.step, attempts) if is_main else [],
         attempts=attempts,
@@ -172,8 +176,19 @@ def _set_up(
     return place, progress, corpus, energy
 
 
+def _teacher(train: TrainConfig, run_dir: Path, engine: Any, device: torch.device) -> Teacher | None:
+    """The run's reference, where its logits are learned."""
+    if not train.learns_logits:
+        return None
+    reference = reference_directory(run_dir)
+    assert reference is not None  # the configuration was checked
+    dtype = next(engine.module.parameters()).dtype
+    return Teacher(reference, train.distillation.temperature, device, dtype, compiled=train.compile)
+
+
 def _unknown_phases(train: TrainConfig, device: torch.device) -> list[str]:
     unknown = [] if train.compile else ["compile"]
+    unknown += [] if train.learns_logits else ["teacher"]
     # Collectives inside a compiled model are waited for out of sight.
     if device.type == "cuda" or (train.compile and train.tensor_parallel_size > 1):
         unknown.append("communication")
@@ -230,7 +245,14 @@ def _record(
     batch_tokens = train.global_batch_rows * train.sequence_length
     architecture = from_hf_config(place.engine.module.config.to_dict())
     recompute: Recompute = "full" if train.activation_checkpointing else "none"
-    flops = flop_ledger(architecture, progress.step * batch_tokens, train.sequence_length, recompute)
+    flops = flop_ledger(
+        architecture,
+        progress.step * batch_tokens,
+        train.sequence_length,
+        recompute,
+        teacher=place.teacher.architecture if place.teacher else None,
+        teacher_copies=train.tensor_parallel_size,  # each rank of a split replica has the whole teacher
+    )
     median_s = progress.median_step_time_s()
     wall_clock_s, joules = spent["elapsed_s"], spent.get("energy_joules")
     phases = place.clock.seconds
@@ -243,6 +265,7 @@ def _record(
         predicted_tokens=progress.predicted_tokens,
         data_order_sha256=progress.data_order_sha256,
         loss=progress.last_logged_loss if progress.last_logged_loss is not None else math.nan,
+        objective="distillation" if place.teacher else "language_modelling",
         held_out_loss=held_out,
         export_logit_difference=logit_gap,
         architecture=architecture,

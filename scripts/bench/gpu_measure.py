@@ -84,7 +84,7 @@ def losses(case: Case) -> list[float]:
     assert case.directory is not None
     config = _run_config(case)
     corpus_directory = Path(case.directory)
-    data.prepare(config, corpus_directory, None, lambda text: print(text, flush=True))
+    data.prepare(config, corpus_directory, None, lambda text: print(text, flush=True), {})
     corpus = data.open_corpus(corpus_directory, config)
     step = _engine_step(case, where)
     curve = []

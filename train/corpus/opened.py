@@ -55,7 +55,8 @@ def open_corpus(directory: Path, config: RunConfig) -> Corpus:
 
 def mixture_of(config: RunConfig, facts: CorpusFacts) -> Mixture:
     """The order in which a run reads the rows of its sources, where it is not the stored one."""
-    weights = [source.weight for source in files_data(config).sources]
+    generated = config.train.learns_generated_text  # then it is the one source, whatever the files weigh
+    weights = [None] if generated else [source.weight for source in files_data(config).sources]
     rows = [source.rows for source in facts.sources]
     return Mixture(rows, [w if w is not None else n for w, n in zip(weights, rows, strict=True)], config.train.seed)
 

@@ -3,16 +3,21 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from configs.errors import BadInputError
 from configs.files import atomic_writer, read_record, sha256_of, sha256_of_json, write_record, write_text
 from configs.schema import FilesData, RunConfig, SourceConfig
+from train.corpus.cleaning import REPORT, Cleaning
 from train.corpus.documents import Document
+from train.corpus.hygiene import is_held_out
 from train.corpus.indexed import Indexed, open_indexed
 from train.corpus.opened import Part, Parts, files_data, stride_of
 from train.corpus.packed import rows_in
@@ -21,11 +26,13 @@ from train.corpus.tokenise import Progress, Settings, held_out_stem, tokenise
 from train.corpus.tokenizer import end_of_text_id, read_tokenizer, train_tokenizer
 from train.record import CorpusFacts, SourceFacts
 from train.rows import MARK
+from train.teacher_text import teacher_key, teacher_of
+
+if TYPE_CHECKING:
+    from train.extraction import GeneratedText
 
 _TOKENIZER_SAMPLE = 1 << 23  # characters that a new tokenizer is trained on
 _HASHED_TOGETHER = 1 << 22  # tokens
-
-Filter = Callable[[Iterable[Document]], Iterable[Document]]
 
 
 def prepare(
@@ -33,38 +40,99 @@ def prepare(
     directory: Path,
     tokenizer_file: Path | None,
     say: Callable[[str], None],
-    filters: Sequence[Filter] = (),
+    benchmarks: Mapping[str, Path],
 ) -> CorpusFacts:
     """Tokenise the sources of `config` into `directory`, unless that was done; what was begun is gone on with.
 
-    Each of `filters` gets the documents of a source, in their order, and passes on those that stay. The mark of what
-    the directory holds is written last. Raises BadInputError when a source cannot be read or the corpus is too small.
+    `benchmarks`: name → JSON lines with the `text` of each example that is evaluated, which hygiene may take out. The
+    mark of what the directory holds is written last. Raises BadInputError when a source cannot be read or the corpus is
+    too small.
     """
     data = files_data(config)
+    cleaning = Cleaning(data, benchmarks, say) if data.hygiene else None
     directory.mkdir(parents=True, exist_ok=True)
     fingerprints = [_fingerprint(source) for source in data.sources]
-    mark, key = directory / MARK, json.dumps([_key(data, tokenizer_file), fingerprints, config.train.sequence_length])
+    made_of = [_key(data, tokenizer_file), cleaning.key if cleaning else None, teacher_key(config, tokenizer_file)]
+    mark, key = directory / MARK, json.dumps([made_of, fingerprints, config.train.sequence_length])
     if mark.is_file() and mark.read_text() == key:
         facts = read_record(directory / "facts.json", CorpusFacts)
     else:
         write_text(mark, "being written")
         settings = _settings(data, directory, tokenizer_file, say)
-        parts, sources = [], []
-        for number, source in enumerate(data.sources):
-            if is_tokenised(source):
-                part, known = _part_of_indexed(source, config, say)
-            else:
-                tokenizer = sha256_of(settings.tokenizer)  # trained again, it could be another one
-                own_key = sha256_of_json([_key(data, tokenizer_file), fingerprints[number], tokenizer])
-                part, known = _tokenised(source, directory / str(number), own_key, settings, say, filters)
-            parts.append(part)
-            sources.append(known)
-        write_record(directory / "parts.json", Parts(parts=tuple(parts)))
-        facts = _facts(config, parts, sources)
+        made_of = [*made_of, sha256_of(settings.tokenizer)]  # trained again, it could be another one
+        teacher = teacher_of(config, tokenizer_file)
+        if teacher is not None:
+            own_key = sha256_of_json([made_of, fingerprints])
+            found = [_generated(config, teacher, directory, own_key, settings, say)]
+        else:
+            found = _parts(config, directory, made_of, fingerprints, settings, say, cleaning)
+        write_record(directory / "parts.json", Parts(parts=tuple(part for part, _ in found)))
+        facts = _facts(config, [known for _, known in found])
+        if teacher is not None:
+            made_by = {"generated_by": teacher.weights_sha256, "generation_flop": teacher.flop}
+            facts = facts.model_copy(update=made_by)
         write_record(directory / "facts.json", facts)
         write_text(mark, key)
     _check_size(config, facts)
     return facts
+
+
+def _parts(
+    config: RunConfig,
+    directory: Path,
+    made_of: Sequence[Any],
+    fingerprints: Sequence[str],
+    settings: Settings,
+    say: Callable[[str], None],
+    cleaning: Cleaning | None,
+) -> list[tuple[Part, SourceFacts]]:
+    """Each source's tokens. With hygiene every one depends on all of them, as duplicates do."""
+    found = []
+    (directory / REPORT).unlink(missing_ok=True)
+    for number, source in enumerate(files_data(config).sources):
+        if is_tokenised(source):
+            found.append(_part_of_indexed(source, config, say))
+            continue
+        own_key = sha256_of_json([made_of, number, fingerprints] if cleaning else [made_of, fingerprints[number]])
+        skipped = Skipped()
+        documents = cleaning.documents_of(source, skipped) if cleaning else documents_of(source, skipped)
+        found.append(_tokenised(source.label, documents, directory / str(number), own_key, settings, say, skipped))
+        if cleaning:
+            _exhaust(documents)  # one that was tokenised by an earlier attempt is in the report too
+    if cleaning:
+        cleaning.report(directory)
+    return found
+
+
+def _generated(
+    config: RunConfig,
+    teacher: "GeneratedText",
+    directory: Path,
+    key: str,
+    settings: Settings,
+    say: Callable[[str], None],
+) -> tuple[Part, SourceFacts]:
+    """Text of the reference to train on; the files are there for the held-out loss."""
+    data = files_data(config)
+    tokenised = next((source.label for source in data.sources if is_tokenised(source)), None)
+    if data.hygiene or tokenised:
+        what = f"{tokenised} came tokenised" if tokenised else "data.hygiene would change it"
+        raise BadInputError(
+            f"train.distillation.source: generated_text: the held-out text is that of data.sources, and {what}; "
+            f"{'give its text' if tokenised else 'leave it out'}"
+        )
+    skipped = Skipped()
+    generated = (replace(d, held_out=False) for d in teacher.documents(config.train.distillation.documents))
+    natural = chain.from_iterable(documents_of(source, skipped) for source in data.sources)
+    held_out = (replace(d, held_out=True) for d in natural if is_held_out(d.text, data.held_out_fraction))
+    documents = chain(generated, held_out)
+    found = _tokenised(teacher.source, documents, directory / "0", key, settings, say, skipped)
+    _exhaust(documents)  # what an earlier attempt generated is counted again
+    return found
+
+
+def _exhaust(documents: Iterable[Document]) -> None:
+    deque(documents, maxlen=0)
 
 
 def _key(data: FilesData, tokenizer_file: Path | None) -> str:
@@ -108,29 +176,25 @@ def _sample(data: FilesData) -> Iterable[str]:
 
 
 def _tokenised(
-    source: SourceConfig,
+    name: str,
+    documents: Iterable[Document],
     stem: Path,
     key: str,
     settings: Settings,
     say: Callable[[str], None],
-    filters: Sequence[Filter],
+    skipped: Skipped,
 ) -> tuple[Part, SourceFacts]:
-    skipped = Skipped()
-    documents: Iterable[Document] = documents_of(source, skipped)
-    for keep in filters:
-        documents = keep(documents)
-
     def show(progress: Progress) -> None:
         text_bytes = progress.train.text_bytes + progress.held_out.text_bytes
-        say(f"tokenising {source.label}: {text_bytes / 1e6:,.0f} MB, {progress.taken:,} documents")
+        say(f"tokenising {name}: {text_bytes / 1e6:,.0f} MB, {progress.taken:,} documents")
 
     done = tokenise(documents, stem, key, settings, show, skipped)
     if not done.train.tokens:
-        raise BadInputError(f"data.sources: {source.label}: has no text in it ({done.empty:,} empty documents)")
+        raise BadInputError(f"data.sources: {name}: has no text in it ({done.empty:,} empty documents)")
     train, held_out = open_indexed(stem), open_indexed(held_out_stem(stem))
     sha256, largest = _looked_through(train, 0, len(train.tokens))
     facts = SourceFacts(
-        name=source.label,
+        name=name,
         sha256=sha256,
         documents=done.train.documents,
         rows=0,
@@ -204,7 +268,7 @@ def _looked_through(indexed: Indexed, start: int, stop: int) -> tuple[str, int]:
     return digest.hexdigest(), largest
 
 
-def _facts(config: RunConfig, parts: Sequence[Part], sources: Sequence[SourceFacts]) -> CorpusFacts:
+def _facts(config: RunConfig, sources: Sequence[SourceFacts]) -> CorpusFacts:
     data, length = files_data(config), config.train.sequence_length
     rows = [rows_in(source.tokens, length, stride_of(data, length)) for source in sources]
     held_out = sum(rows_in(source.held_out_tokens, length, length) for source in sources)

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from configs.errors import WorkFailedError
 from configs.files import Record, read_record, write_record
-from train.corpus.documents import Document, is_held_out
+from train.corpus.documents import Document
 from train.corpus.encoding import Encoder
+from train.corpus.hygiene import is_held_out
 from train.corpus.indexed import dtype_for, write_index
 from train.corpus.sources import Skipped
 from train.corpus.tokenizer import read_tokenizer, vocabulary_size
@@ -91,7 +92,7 @@ def tokenise(
             _Output(held_out_stem(stem), dtype, progress.held_out) as held_out,
         ):
             committed = 0
-            for batch in _encoded(islice(documents, progress.taken, None), settings, dtype, workers or _cores()):
+            for batch in _encoded(islice(documents, progress.taken, None), settings, dtype, workers or cores()):
                 train.append(batch, ~batch.held_out)
                 held_out.append(batch, batch.held_out)
                 done = train.written.text_bytes + held_out.written.text_bytes
@@ -184,15 +185,16 @@ def _commit(record: Path, progress: Progress, *outputs: _Output) -> None:
     write_record(record, progress)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _batches(documents: Iterable[Document]) -> Iterator[list[str]]:
-    batch: list[str] = []
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    batch: list[Document] = []
     characters = 0
     for document in documents:
-        batch.append(document.text)
+        batch.append(document)
         characters += len(document.text)
         if characters >= BATCH_CHARACTERS:
             yield batch
@@ -233,14 +235,18 @@ class _Worker:
         tokenizer = read_tokenizer(settings.tokenizer, "tokenizer")
         self._encoder = Encoder(tokenizer, settings.end_of_text, dtype)
 
-    def __call__(self, texts: Sequence[str]) -> _Encoded:
+    def __call__(self, documents: Sequence[Document]) -> _Encoded:
+        texts = [document.text for document in documents]
         ids, sizes = self._encoder.encode(texts)
         return _Encoded(
             ids,
             sizes,
             np.array([len(text.encode("utf-8", "surrogatepass")) for text in texts], np.int64),
-            np.array([is_held_out(text, self._fraction) for text in texts], np.bool_),
+            np.array([self._holds_out(document) for document in documents], np.bool_),
         )
+
+    def _holds_out(self, document: Document) -> bool:
+        return is_held_out(document.text, self._fraction) if document.held_out is None else document.held_out
 
 
 _worker: _Worker | None = None  # of a process of the pool
@@ -262,6 +268,6 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _work(texts: Sequence[str]) -> _Encoded:
+def _work(documents: Sequence[Document]) -> _Encoded:
     assert _worker is not None
-    return _worker(texts)
+    return _worker(documents)

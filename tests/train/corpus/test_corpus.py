@@ -17,7 +17,7 @@ from tests.train.corpus.test_indexed import by_the_description
 from tests.train.corpus.texts import files_config, stories, write_stories
 from tests.train.tiny import losses, train_tiny
 from train import certificate
-from train.corpus.documents import is_held_out
+from train.corpus.hygiene import is_held_out
 from train.corpus.indexed import open_indexed
 from train.corpus.opened import told
 from train.corpus.tokenizer import read_tokenizer
@@ -322,3 +322,53 @@ def test_a_wrong_data_section_is_one_line(
     with pytest.raises(BadInputError, match=message) as caught:
         files_config(tmp_path, sources, override)
     assert "\n" not in str(caught.value)
+
+
+def test_hygiene_works_across_sources_and_an_attempt_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies go, a benchmark's text is cut out, and a preparation that goes on gives the same tokens and report."""
+    question = " ".join(f"word{i}" for i in range(20))
+    write_stories(tmp_path / "a", 40)
+    (tmp_path / "a" / "story9999.txt").write_text(f"{'before ' * 60}{question}{' after' * 60}")
+    copies = stories(20)  # twenty of the forty
+    (tmp_path / "b").mkdir()
+    for number, text in enumerate([*copies, *stories(30, seed=2)]):
+        (tmp_path / "b" / f"{number:03}.txt").write_text(text.upper() if number < 20 else text)
+    sources = [{"path": str(tmp_path / name), "name": name} for name in ("a", "b")]
+    config = files_config(tmp_path, sources, hygiene={"near_duplicates": {"threshold": None}})
+    benchmark = tmp_path / "quiz.jsonl"
+    benchmark.write_text(json.dumps({"text": question}) + "\n")
+
+    def prepare(run_dir: Path) -> tuple[Any, Any]:
+        manifest = prepare_run(config, run_dir, lambda text: None, {"quiz": benchmark})
+        return manifest.corpus, json.loads((run_dir / "data" / "hygiene.json").read_text())
+
+    with pytest.raises(BadInputError, match=r"data.hygiene.decontaminate: no benchmark's text is known"):
+        _prepare(config, tmp_path / "none")
+    corpus, report = prepare(tmp_path / "run")
+    assert report["exact_duplicates"] == 20
+    assert report["held_out"] == sum(source.held_out_documents for source in corpus.sources)
+    assert report["training_documents"] == corpus.documents
+    assert report["decontamination"]["benchmarks"]["quiz"]["overlapping"] == 1
+    texts = {text for text in (*stories(40), *stories(30, 2)) if not is_held_out(text, 0.1)}
+    found = "".join(_decoded(tmp_path / "run", open_indexed(tmp_path / "run/data" / n).tokens) for n in "01")
+    assert all(f"{text}<|endoftext|>" in found for text in texts)
+    assert "word7" not in found
+
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("train.corpus.cleaning.write_record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(tmp_path / "again")
+    assert prepare(tmp_path / "again") == (corpus, report)
+
+
+def test_hygiene_of_tokens_is_refused(tmp_path: Path) -> None:
+    docs = [[i % 500] * 50 for i in range(30)]
+    source = _tokenised(tmp_path, docs)
+    config = files_config(tmp_path, [source], tokenizer=_with_tokenizer(tmp_path), hygiene={"decontaminate": False})
+    with pytest.raises(BadInputError, match=r"data.hygiene: theirs came tokenised, so nothing can be taken out of it"):
+        _prepare(config, tmp_path / "run")

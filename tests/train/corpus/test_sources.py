@@ -12,7 +12,8 @@ from pyarrow import parquet
 
 from configs.errors import BadInputError, WorkFailedError
 from configs.schema import SourceConfig
-from train.corpus.documents import Document, is_held_out
+from train.corpus.documents import Document
+from train.corpus.hygiene import is_held_out
 from train.corpus.sources import Skipped, documents_of
 
 TEXTS = ["one\nline more\n", "zwei — ü\n", "three"]

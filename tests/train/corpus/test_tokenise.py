@@ -10,7 +10,8 @@ import pytest
 
 from configs.errors import WorkFailedError
 from tests.train.corpus.texts import stories
-from train.corpus.documents import Document, is_held_out
+from train.corpus.documents import Document
+from train.corpus.hygiene import is_held_out
 from train.corpus.indexed import open_indexed
 from train.corpus.sources import Skipped
 from train.corpus.tokenise import Progress, Settings, tokenise
