@@ -15,7 +15,8 @@ from configs.files import write_text
 from configs.schema import RunConfig
 
 PRESETS = Path(__file__).resolve().parent
-PATH_KEYS = ("reference", "calibration", "forecast.assumptions")  # relative to the file that names them
+# Relative to the file that names them; `*` is every key of a mapping.
+PATH_KEYS = ("reference", "calibration", "forecast.assumptions", "offline", "controls.*")
 
 
 class _Loader(yaml.SafeLoader):
@@ -129,8 +130,9 @@ def _read_with_extends(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         node: Any = tree
         for part in parents:
             node = node.get(part) if isinstance(node, dict) else None
-        if isinstance(node, dict) and isinstance(node.get(last), str):
-            node[last] = _relative_to(path.parent, node[last])
+        for name in (tuple(node) if last == "*" else (last,)) if isinstance(node, dict) else ():
+            if isinstance(node.get(name), str):
+                node[name] = _relative_to(path.parent, node[name])
     parent = tree.pop("extends", None)
     if parent is None:
         return tree

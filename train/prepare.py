@@ -36,7 +36,7 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
     """
     _check_directory(config, run_dir)
     check_trackers(config.train.trackers)
-    reference = load_reference(config.reference, config.revision) if config.reference else None
+    reference = _reference(config)
     family = family_of(_requested(config, reference), "reference" if reference else "architecture")
     architecture, identity = _architecture(config, reference)
     _check_layout(config, family, architecture)
@@ -70,6 +70,13 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
     return manifest
 
 
+def _reference(config: RunConfig) -> Reference | None:
+    if config.reference is None:
+        return None
+    pinned, bundle = config.reference_sha256, config.offline
+    return load_reference(config.reference, config.revision, pinned=pinned, bundle=bundle)
+
+
 def _same_run(stored: Manifest, now: Manifest, run_dir: Path) -> Manifest:
     """The stored manifest, if all that the weights depend on is as it was. Raises BadInputError saying what is not."""
     pairs = {
@@ -98,6 +105,8 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
         recipe |= {f"train.{name}.{key}": value for key, value in section.model_dump(mode="json").items()}
     if train.schedule.kind != "wsd":
         del recipe["train.schedule.decay_fraction"]  # which no other schedule uses
+    if train.schedule.horizon_steps in (None, train.steps):
+        del recipe["train.schedule.horizon_steps"]  # the same schedule
     return recipe
 
 

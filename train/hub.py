@@ -1,0 +1,129 @@
+"""The Hugging Face hub, by huggingface_hub alone: what a revision is, its files, each failure as one line. No torch."""
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from configs.errors import BadInputError, WorkFailedError, first_line
+
+WEIGHTS = "*.safetensors"
+# What is ever taken of a repository: no pickle and no code is among it.
+TAKEN = (
+    *(WEIGHTS, "*.safetensors.index.json", "config.json", "generation_config.json"),
+    *("tokenizer*", "special_tokens_map.json", "vocab.json", "merges.txt"),
+)
+
+
+class Revision(NamedTuple):
+    """A revision as the hub describes it, without a download. `weights_sha256`: of each safetensors file."""
+
+    name: str
+    commit: str
+    weights_sha256: dict[str, str]
+
+
+def looks_like_an_id(source: str) -> bool:
+    """Is it written as hub ids are: gpt2, or org/model?"""
+    return re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", source) is not None
+
+
+def snapshot(repository: str, revision: str | None) -> Path:
+    """The directory with a revision's configuration, tokenizer and safetensors weights, fetched where they are not yet.
+
+    Raises BadInputError for what the hub does not have or give, WorkFailedError where it cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    with _one_line(repository, revision):
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(TAKEN)))
+
+
+def file(repository: str, revision: str | None, name: str) -> Path:
+    """One file of a revision; errors as `snapshot`."""
+    from huggingface_hub import hf_hub_download
+
+    with _one_line(repository, revision):
+        return Path(hf_hub_download(repository, name, revision=revision))
+
+
+def describe(repository: str, revision: str | None) -> Revision:
+    """Commit and sha256 of the weights of a revision (main, if None); errors as `snapshot`."""
+    from huggingface_hub import HfApi
+
+    with _one_line(repository, revision):
+        found = HfApi().model_info(repository, revision=revision, files_metadata=True)
+    weights = {
+        each.rfilename: each.lfs.sha256
+        for each in found.siblings or ()
+        if each.rfilename.endswith(".safetensors") and "/" not in each.rfilename and each.lfs
+    }
+    return Revision(revision or "main", str(found.sha), weights)
+
+
+def branches(repository: str) -> tuple[str, ...]:
+    """The names of a repository's branches; errors as `snapshot`."""
+    from huggingface_hub import HfApi
+
+    with _one_line(repository, None):
+        return tuple(branch.name for branch in HfApi().list_repo_refs(repository).branches)
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """'; did you mean …? ' where some name is near, else the first few; empty without names."""
+    if not names:
+        return ""
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"; there are {', '.join(names[:4])}{more}"
+
+
+@contextmanager
+def _one_line(repository: str, revision: str | None) -> Iterator[None]:
+    from huggingface_hub import errors
+
+    what = f"reference: {repository}" + (f" at {revision}" if revision else "")
+    try:
+        yield
+    except errors.GatedRepoError:  # before RepositoryNotFoundError, of which it is one
+        raise BadInputError(
+            f"{what}: is gated: accept its terms at https://huggingface.co/{repository}, then `hf auth login` or "
+            "HF_TOKEN"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise BadInputError(
+            f"{what}: the hub has no such model, or it is private: check the id, or log in with `hf auth login` or "
+            "HF_TOKEN"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise BadInputError(
+            f"{what}: no such revision{nearest(revision or '', _branches_if_any(repository))}"
+        ) from None
+    except errors.RemoteEntryNotFoundError as error:
+        raise BadInputError(f"{what}: lacks a file that is needed ({first_line(error)})") from None
+    except errors.HFValidationError as error:
+        raise BadInputError(f"{what}: {first_line(error)}") from None
+    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, OSError, errors.HfHubHTTPError) as error:
+        raise WorkFailedError(f"{what}: {_unreachable(error)}") from None
+    except Exception as error:  # the client's own client (httpx) has a dozen types for a connection that fails
+        raise WorkFailedError(f"{what}: {_unreachable(error)}") from None
+
+
+def _unreachable(error: Exception) -> str:
+    from huggingface_hub import constants
+
+    mend = "give a local directory, or what `replibench fetch CONFIG --to DIR` brought, as `offline: DIR`"
+    if constants.is_offline_mode():
+        return f"is not in the hub's cache on this machine, and HF_HUB_OFFLINE is set: unset it, or {mend}"
+    return f"the hub cannot be reached ({type(error).__name__}: {first_line(error)}); without a network {mend}"
+
+
+def _branches_if_any(repository: str) -> Sequence[str]:
+    try:
+        return branches(repository)
+    except (BadInputError, WorkFailedError):
+        return ()
