@@ -98,6 +98,12 @@ def _local(reference: str, revision: str | None) -> Original:
 
 
 def _of_hub(repository: str, revision: str | None) -> Original:
+    known = recipe_of_hub_id(repository)
+    if hub.is_offline():  # the cache has whole revisions, by their commits
+        directory = locate(repository, revision)
+        config, sha256 = read_config(directory), pin(directory)
+        shape, _ = presets.model_architecture(str(directory))
+        return Original(repository, repository, directory.name, revision, sha256, config, shape, known)
     found = hub.describe(repository, revision)
     if not found.weights_sha256:
         raise BadInputError(
@@ -108,7 +114,6 @@ def _of_hub(repository: str, revision: str | None) -> Original:
     shape, _ = presets.model_architecture(str(files["config.json"]))
     sha256 = {name: sha256_of(path) for name, path in files.items()} | found.weights_sha256
     config = json.loads(files["config.json"].read_text(encoding="utf-8"))
-    known = recipe_of_hub_id(repository)
     return Original(repository, repository, found.commit, found.name, sha256, config, shape, known)
 
 

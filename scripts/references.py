@@ -1,4 +1,4 @@
-"""The commands about originals: `init`. Thin, and light until a command is called."""
+"""The commands about originals: `init`, `doctor`, `fetch`. Thin, and light until a command is called."""
 
 import shlex
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from configs.errors import BadInputError
-from scripts.commands import reporting_errors
+from scripts.commands import Format, OutputFormat, print_json, reporting_errors
 
 
 def init(
@@ -37,3 +37,56 @@ def init(
         if output is not None and output.is_dir():
             raise BadInputError(f"--output {output}: is a directory; name a file")
         typer.echo(write(start(reference, revision, scale_down), command, cluster, output))
+
+
+def doctor(
+    reference: Annotated[
+        str, typer.Argument(metavar="REFERENCE", help="a hub id, or a directory with a subdirectory for each revision")
+    ],
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="look at this one, its neighbours and main [default: all]")
+    ] = None,
+    fmt: OutputFormat = Format.text,
+) -> None:
+    """Are a reference's revisions what their names say? Finds copies and swaps; exit 1 where there are some.
+
+    Of a hub id nothing is downloaded without --revision; then copies are found, and swaps are not.
+
+    Example: replibench doctor EleutherAI/pythia-14m --revision step1000
+    """
+    with reporting_errors():
+        from train.integrity import examine
+
+        found = examine(reference, revision)
+        if fmt is Format.json:
+            print_json(found)
+        else:
+            for finding in found.findings:
+                typer.echo(f"{finding.kind.replace('_', ' ')}: {finding.words}")
+            order = (
+                f"the order of {len(found.order_checked)}" if found.order_checked else "no order (it takes three steps)"
+            )
+            looked = f"looked at the weights of {len(found.revisions)} revisions and {order}"
+            typer.echo(f"{looked}: {len(found.findings) or 'nothing'} found")
+    raise typer.Exit(1 if found.findings else 0)
+
+
+def fetch(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="a run's YAML, or the name of a preset")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="what is brought to the machine without internet")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a key, such as train.steps=100")
+    ] = None,
+) -> None:
+    """Collect what a run needs of the internet: reference, tokenizer, data sets, benchmarks. Then set `offline: DIR`.
+
+    Example: replibench fetch configs/runs/pythia-70m.yaml --to bundle
+    """
+    with reporting_errors():
+        from configs.loader import load_config
+        from scripts.console import Screen
+        from scripts.fetch import collect
+
+        screen = Screen()
+        for line in collect(load_config(config, overrides or ()), to, screen.say):
+            typer.echo(line)

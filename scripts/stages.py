@@ -20,14 +20,18 @@ from train.reference import reference_directory
 
 def prepare(config: RunConfig, run_dir: Path, screen: Screen) -> Manifest:
     """Check all input, also what later stages need, and write what the workers read; nothing is done twice."""
-    from train.prepare import prepare_run
+    from train.prepare import check_directory, prepare_run
 
     check_suite(config)
+    for name, results in config.controls.items():
+        if results is not None and not Path(results).exists():
+            raise BadInputError(f"controls.{name}: {results}: no such file or directory; null where there are none")
     if config.calibration:
         read_record(Path(config.calibration), Calibration)
     with screen.stage("preparing") as update:
+        check_directory(config, run_dir)
+        prepare_benchmarks(config, run_dir / "benchmarks")  # first: a corpus may take hours
         manifest = prepare_run(config, run_dir, lambda text: update(0, text))
-        prepare_benchmarks(config, run_dir / "benchmarks")
     return manifest
 
 
@@ -72,7 +76,15 @@ def judge(config: RunConfig, run_dir: Path) -> Verdict:
         loss = read_record(run_dir / "run.json", RunRecord).held_out_loss
         if loss is not None and loss.original is not None:
             losses = held_out_loss(loss.original, loss.replica, _tolerance(run_dir))
-    verdict = judge_files(run_dir / "eval" / "original", [run_dir / "eval" / "replica"], held_out=losses)
+    beside = [Path(results) for results in config.controls.values() if results is not None]
+    verdict = judge_files(run_dir / "eval" / "original", [run_dir / "eval" / "replica"], beside=beside, held_out=losses)
+    missing = [name for name, results in config.controls.items() if results is None]
+    if missing:
+        said = (
+            f"controls: {len(missing)} of {len(config.controls)} runs of the original's recipe have no results here "
+            f"({missing[0]}, …): set `controls` to their lm-eval results to see the replica among them"
+        )
+        verdict = verdict.model_copy(update={"warnings": (*verdict.warnings, said)})
     write_record(run_dir / "verdict.json", verdict)
     return verdict
 

@@ -41,6 +41,21 @@ def snapshot(repository: str, revision: str | None) -> Path:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(TAKEN)))
 
 
+def is_offline() -> bool:
+    """Is HF_HUB_OFFLINE set, so that only the cache may be asked?"""
+    from huggingface_hub import constants
+
+    return bool(constants.is_offline_mode())
+
+
+def dataset_snapshot(dataset: str, revision: str | None) -> Path:
+    """The directory with all files of a data set's revision; errors as `snapshot`."""
+    from huggingface_hub import snapshot_download
+
+    with _one_line(dataset, revision, "data set"):
+        return Path(snapshot_download(dataset, revision=revision, repo_type="dataset"))
+
+
 def file(repository: str, revision: str | None, name: str) -> Path:
     """One file of a revision; errors as `snapshot`."""
     from huggingface_hub import hf_hub_download
@@ -83,10 +98,10 @@ def nearest(name: str, names: Sequence[str]) -> str:
 
 
 @contextmanager
-def _one_line(repository: str, revision: str | None) -> Iterator[None]:
+def _one_line(repository: str, revision: str | None, kind: str = "reference") -> Iterator[None]:
     from huggingface_hub import errors
 
-    what = f"reference: {repository}" + (f" at {revision}" if revision else "")
+    what = f"{kind}: {repository}" + (f" at {revision}" if revision else "")
     try:
         yield
     except errors.GatedRepoError:  # before RepositoryNotFoundError, of which it is one
@@ -114,10 +129,8 @@ def _one_line(repository: str, revision: str | None) -> Iterator[None]:
 
 
 def _unreachable(error: Exception) -> str:
-    from huggingface_hub import constants
-
     mend = "give a local directory, or what `replibench fetch CONFIG --to DIR` brought, as `offline: DIR`"
-    if constants.is_offline_mode():
+    if is_offline():
         return f"is not in the hub's cache on this machine, and HF_HUB_OFFLINE is set: unset it, or {mend}"
     return f"the hub cannot be reached ({type(error).__name__}: {first_line(error)}); without a network {mend}"
 

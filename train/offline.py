@@ -19,7 +19,16 @@ Override = dict[str, Any]
 
 def model_place(bundle: Path, repository: str, revision: str | None) -> Path:
     """Where a hub id's revision lies in a bundle, if it is there."""
-    return bundle / "models" / repository.replace("/", "--") / (revision or "main").replace("/", "--")
+    return bundle / "models" / _flat(repository) / _flat(revision or "main")
+
+
+def dataset_place(bundle: Path, dataset: str, revision: str | None) -> Path:
+    """Where a hub data set's files lie in a bundle, if they are there."""
+    return bundle / "datasets" / _flat(dataset) / _flat(revision or "main")
+
+
+def _flat(name: str) -> str:
+    return name.replace("/", "--")
 
 
 def model_directory(bundle: Path, repository: str, revision: str | None) -> Path:

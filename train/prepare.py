@@ -34,7 +34,7 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
     Idempotent: a run directory of the same configuration is left as it is. Raises BadInputError (one line) before
     anything is written, if anything is wrong; also when the directory holds another run.
     """
-    _check_directory(config, run_dir)
+    check_directory(config, run_dir)
     check_trackers(config.train.trackers)
     reference = _reference(config)
     family = family_of(_requested(config, reference), "reference" if reference else "architecture")
@@ -118,13 +118,14 @@ def _pinned(facts: ReferenceFacts | None) -> dict[str, str] | None:
     return facts.sha256 if facts else None
 
 
-def _check_directory(config: RunConfig, run_dir: Path) -> None:
+def check_directory(config: RunConfig, run_dir: Path) -> None:
+    """Raises BadInputError, naming --run-dir, for a directory that holds another run or what is no run."""
     stored = run_dir / "config.yaml"
     if stored.is_file():
         check_change(load_config(stored), config, run_dir)
         return
     # Without a config: empty, or what a preparation that was cut short leaves.
-    known = {".lock", "data", "model.json", "reference.path", "manifest.json", "logs"}
+    known = {".lock", "benchmarks", "data", "model.json", "reference.path", "manifest.json", "logs"}
     found = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else set()
     data = run_dir / "data"
     ours = not data.is_dir() or (data / DATA_MARK).is_file() or not any(data.iterdir())
