@@ -22,7 +22,8 @@ def beside_controls(
 
     Controls that cannot be compared with the original (other items, shots, limits) are named in a warning and left out.
     """
-    warnings, kept = [], []
+    warnings: list[str] = []
+    kept: list[Scores] = []
     for control in controls:
         shared = sorted(original.tasks.keys() & control.tasks.keys())
         why = refusals(original, [control], shared, ()) or ([] if shared else ["no benchmark is shared"])

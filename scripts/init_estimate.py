@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from accounting.accelerators import match_device_name
@@ -14,6 +15,8 @@ from extrapolate.throughput import Plan, plan
 from report.formatting import percent, scientific, seconds
 
 PLANS = 300  # that are looked through for one that the engine can train
+AS_FAST = 1.01  # the planner's steps are no better known
+ROOM = 0.5  # of a device's memory: what activations take differs by kernels
 CHINCHILLA = 20  # tokens a parameter, about: Hoffmann et al. 2022, Table 3
 
 
@@ -61,7 +64,17 @@ def on_cluster(budget: Budget, name: str) -> Taken:
         "accelerator-hours, at "
         f"an MFU of {percent(mfu.median, 0)} % ({percent(mfu.low, 0)} to {percent(mfu.high, 0)})"
     )
-    return Taken(words, next((each for each in found.plans if trainable(each)), None))
+    return Taken(words, _layout(found.plans))
+
+
+def _layout(plans: Sequence[Plan]) -> Plan | None:
+    """The fastest that can be trained; of equally fast ones that with the fewest launches, which are not timed."""
+    possible = [each for each in plans if trainable(each)]
+    fast = [each for each in possible if each.step_time_s <= AS_FAST * possible[0].step_time_s]
+    roomy = [each for each in fast if each.memory.share <= ROOM]
+    return max(
+        roomy, key=lambda each: (-each.pipeline_parallel_size, each.micro_batch_size), default=next(iter(fast), None)
+    )
 
 
 def trainable(layout: Plan) -> bool:

@@ -11,7 +11,9 @@ from scripts.init_estimate import on_cluster, on_this_machine
 from scripts.init_text import text
 
 
-def written(start: Start, command: str, cluster: str | None, *, here: bool = True) -> tuple[str, str]:
+def written(
+    start: Start, command: str, cluster: str | None, *, name: str | None = None, here: bool = True
+) -> tuple[str, str]:
     """(name, YAML). `here`: with an estimate for this machine. BadInputError names --cluster where that is wrong."""
     estimates, layout = [], None
     if here:
@@ -27,7 +29,7 @@ def written(start: Start, command: str, cluster: str | None, *, here: bool = Tru
             estimates.append(
                 f"{cluster} as it is laid out below: not known; none of its fastest layouts can be trained here"
             )
-    yaml = text(start, command, estimates, layout)
+    yaml = text(start, name, command, estimates, layout)
     with tempfile.TemporaryDirectory() as directory:
         draft = Path(directory) / "run.yaml"
         write_text(draft, yaml)

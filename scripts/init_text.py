@@ -12,16 +12,23 @@ from scripts.init import MICRO_BATCH, Start
 from scripts.init_estimate import loss_words, size_words
 
 WIDTH = 118
-CHECKPOINTS = 20  # of a run, about
+CHECKPOINTS = 20  # of a run at least
+LONGEST_BETWEEN_CHECKPOINTS = 1_000  # steps, as Pythia's
 
 
-def text(start: Start, command: str, estimates: Sequence[str], layout: Plan | None) -> str:
+def text(start: Start, name: str | None, command: str, estimates: Sequence[str], layout: Plan | None) -> str:
     """The whole file. `estimates`: a line for each machine; `layout`: that of the machine that it is written for."""
-    parts = (_head(start, command, estimates), _model(start), _data(start), _train(start, layout), _evaluation(start))
+    parts = (
+        _head(start, name, command, estimates),
+        _model(start),
+        _data(start),
+        _train(start, layout),
+        _evaluation(start),
+    )
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
-def _head(start: Start, command: str, estimates: Sequence[str]) -> Iterator[str]:
+def _head(start: Start, name: str | None, command: str, estimates: Sequence[str]) -> Iterator[str]:
     original, known = start.original, start.original.known
     at = f" at {original.asked}" if original.asked not in (None, "main") else ""
     what = "Replicate" if original.reference else "Train"
@@ -47,7 +54,7 @@ def _head(start: Start, command: str, estimates: Sequence[str]) -> Iterator[str]
     for estimate in estimates:
         yield from _comment(f"- On {estimate}.")
     yield from _changes(start)
-    yield f"name: {_name(start)}"
+    yield f"name: {name or _name(start)}"
 
 
 def _changes(start: Start) -> Iterator[str]:
@@ -140,13 +147,11 @@ def _controls(start: Start) -> Iterator[str]:
 
 def _data(start: Start) -> Iterator[str]:
     known = start.original.known
-    said = (
-        f"The original's corpus: {known.recipe.corpus}." if known else "What the original was trained on is not known."
-    )
+    said = f"The original's corpus: {known.recipe.corpus}." if known else "The original's corpus is not known."
     yield from _comment(
-        f"{said} As it stands the run would take the generated world's text (docs/suite.md), which is no replication: "
-        "name "
-        "a corpus."
+        f"{said} As it stands the run would take the generated world's text (docs/suite.md), which is no replication "
+        "of "
+        "a model of natural text: name files, as `data: {sources: [{path: corpus/*.jsonl.zst}]}`."
     )
     yield "data:"
     yield "  source: tinyworld"
@@ -164,7 +169,7 @@ def _train(start: Start, layout: Plan | None) -> Iterator[str]:
     yield "  seed: 0"
     yield from _optimizer(known)
     yield from _schedule(start)
-    every = max(1, budget.steps // CHECKPOINTS)
+    every = min(LONGEST_BETWEEN_CHECKPOINTS, max(1, budget.steps // CHECKPOINTS))
     yield f"  checkpoint: {{every_steps: {every}, keep_last: 2}}"
 
 

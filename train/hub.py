@@ -60,7 +60,7 @@ def file(repository: str, revision: str | None, name: str) -> Path:
     """One file of a revision; errors as `snapshot`."""
     from huggingface_hub import hf_hub_download
 
-    with _one_line(repository, revision):
+    with _one_line(repository, revision, needed=name):
         return Path(hf_hub_download(repository, name, revision=revision))
 
 
@@ -98,7 +98,7 @@ def nearest(name: str, names: Sequence[str]) -> str:
 
 
 @contextmanager
-def _one_line(repository: str, revision: str | None, kind: str = "reference") -> Iterator[None]:
+def _one_line(repository: str, revision: str | None, kind: str = "reference", needed: str = "a file") -> Iterator[None]:
     from huggingface_hub import errors
 
     what = f"{kind}: {repository}" + (f" at {revision}" if revision else "")
@@ -118,8 +118,8 @@ def _one_line(repository: str, revision: str | None, kind: str = "reference") ->
         raise BadInputError(
             f"{what}: no such revision{nearest(revision or '', _branches_if_any(repository))}"
         ) from None
-    except errors.RemoteEntryNotFoundError as error:
-        raise BadInputError(f"{what}: lacks a file that is needed ({first_line(error)})") from None
+    except errors.RemoteEntryNotFoundError:
+        raise BadInputError(f"{what}: has no {needed}, which is needed; another revision may have it") from None
     except errors.HFValidationError as error:
         raise BadInputError(f"{what}: {first_line(error)}") from None
     except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, OSError, errors.HfHubHTTPError) as error:

@@ -40,7 +40,7 @@ class RevisionFacts(Record):
 class Finding(Record):
     """Something that is not as it should be, the revisions that it is about, and a sentence."""
 
-    kind: Literal["identical", "out_of_order", "other_config", "other_tokenizer"]
+    kind: Literal["identical", "out_of_order", "other_config", "other_tokenizer", "no_safetensors"]
     revisions: tuple[str, ...]
     words: str
 
@@ -72,14 +72,23 @@ def examine(reference: str, revision: str | None = None) -> Diagnosis:
         raise BadInputError(f"{reference}: no such directory, and not a hub id such as EleutherAI/pythia-70m")
     chosen = _chosen(_in_order(names), revision, reference)
     steps = [name for name in chosen if step_of(name) is not None]
+    last = max((step_of(name) or 0 for name in names), default=0)
+    without: list[str] = []
     if directory.is_dir():
         places = {name: directory / name for name in chosen}
         facts = [_facts_of_directory(name, place) for name, place in places.items()]
     else:
-        facts = [_facts_of_hub(reference, name) for name in chosen]
-        steps = [] if revision is None else steps
+        described = {name: hub.describe(reference, name) for name in chosen}
+        facts = [_facts_of_hub(found) for found in described.values() if found.weights_sha256]
+        without = [name for name, found in described.items() if not found.weights_sha256]
+        steps = [] if revision is None else [name for name in steps if name not in without]
         places = {name: hub.snapshot(reference, name) for name in steps}
-    findings = (*_identical(facts), *_other_files(facts), *_out_of_order({name: places[name] for name in steps}))
+    findings = (
+        *_without(without),
+        *_identical(facts, last),
+        *_other_files(facts),
+        *_out_of_order({name: places[name] for name in steps}),
+    )
     checked = tuple(steps) if len(steps) > 2 else ()
     return Diagnosis(reference=reference, revisions=tuple(facts), order_checked=checked, findings=findings)
 
@@ -152,19 +161,21 @@ def _facts_of_directory(name: str, place: Path) -> RevisionFacts:
     return RevisionFacts(name=name, step=step_of(name), weights_sha256=tensors_sha256(place), **others)
 
 
-def _facts_of_hub(reference: str, name: str) -> RevisionFacts:
-    weights = hub.describe(reference, name).weights_sha256
-    if not weights:
-        raise BadInputError(f"{reference} at {name}: has no safetensors weights, and pickled ones are never loaded")
-    together = hashlib.sha256(json.dumps(weights, sort_keys=True).encode()).hexdigest()
-    return RevisionFacts(name=name, step=step_of(name), weights_sha256=together)
+def _facts_of_hub(found: hub.Revision) -> RevisionFacts:
+    together = hashlib.sha256(json.dumps(found.weights_sha256, sort_keys=True).encode()).hexdigest()
+    return RevisionFacts(name=found.name, step=step_of(found.name), weights_sha256=together)
 
 
-def _identical(facts: Sequence[RevisionFacts]) -> Iterator[Finding]:
+def _without(names: Sequence[str]) -> Iterator[Finding]:
+    if names:
+        words = f"{', '.join(names)}: no safetensors weights, and pickled ones are never loaded; not compared"
+        yield Finding(kind="no_safetensors", revisions=tuple(names), words=words)
+
+
+def _identical(facts: Sequence[RevisionFacts], last: int) -> Iterator[Finding]:
     same: dict[str, list[RevisionFacts]] = defaultdict(list)
     for each in facts:
         same[each.weights_sha256].append(each)
-    last = max((each.step for each in facts if each.step is not None), default=None)
     for group in same.values():
         # main is the last step, and may be
         if len(group) > 1 and {each.name for each in group if each.step != last} != {MAIN}:
