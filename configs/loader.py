@@ -17,8 +17,13 @@ from configs.schema import RunConfig
 PRESETS = Path(__file__).resolve().parent
 M = TypeVar("M", bound=BaseModel)
 DATA_PATHS = ("data.tokenizer", "data.sources.*.path")  # never anything but a path
-# relative to the file that names them; a sweep's `base` has the data of all its runs
-PATH_KEYS = ("reference", "calibration", "forecast.assumptions", *DATA_PATHS, *(f"base.{key}" for key in DATA_PATHS))
+# Relative to the file that names them; `*` is every key of a mapping or item of a list. A sweep's `base` has the data
+# of all its runs.
+PATH_KEYS = (
+    *("reference", "calibration", "forecast.assumptions", "offline", "controls.*"),
+    *DATA_PATHS,
+    *(f"base.{key}" for key in DATA_PATHS),
+)
 
 
 class _Loader(yaml.SafeLoader):
@@ -153,8 +158,9 @@ def _resolve_paths(tree: dict[str, Any], directory: Path) -> None:
         for part in parents:
             nodes = [inner for node in nodes for inner in _children(node, part)]
         for node in nodes:
-            if isinstance(node, dict) and isinstance(node.get(last), str):
-                node[last] = _relative_to(directory, node[last], always=key.removeprefix("base.") in DATA_PATHS)
+            for name in tuple(node) if last == "*" and isinstance(node, dict) else (last,):
+                if isinstance(node, dict) and isinstance(node.get(name), str):
+                    node[name] = _relative_to(directory, node[name], always=key.removeprefix("base.") in DATA_PATHS)
 
 
 def _children(node: Any, part: str) -> list[Any]:

@@ -166,6 +166,11 @@ class ScheduleConfig(Section):
     decay_fraction: Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=1)] = Field(
         0.2, description="of all steps, at the end; used by 'wsd' (warm-up, stable, decay) only"
     )
+    horizon_steps: Count | None = Field(
+        None,
+        description="steps that the schedule is made for, where training ends before them (at a revision of the "
+        "original) or goes on after them at the final rate; null: `train.steps`",
+    )
 
 
 class CheckpointConfig(Section):
@@ -268,13 +273,36 @@ class TrainConfig(Section):
 class EvaluationConfig(Section):
     """What both models are evaluated on, through lm-eval."""
 
-    suite: Literal["tinyworld"] = "tinyworld"
+    suite: Literal["tinyworld", "lm_eval"] = Field(
+        "tinyworld", description="tinyworld: the generated benchmarks; lm_eval: those of lm-eval that `tasks` names"
+    )
+    tasks: tuple[str, ...] = Field(
+        (), description="lm_eval: tasks, groups (each of their tasks is a benchmark) and tags, by lm-eval's names"
+    )
+    limit: Count | None = Field(None, description="lm_eval: only the first so many items of each task")
     items: dict[str, Count] = Field(
-        default_factory=dict, description="items per benchmark where not the suite's own number"
+        default_factory=dict, description="tinyworld: items per benchmark where not the suite's own number"
     )
     items_seed: Natural = 7
     num_fewshot: Natural = 0
+    num_fewshot_of: dict[str, Natural] = Field(
+        default_factory=dict, description="lm_eval: solved examples of the tasks that have another number of them"
+    )
     batch_size: Count = 64
+
+    @model_validator(mode="after")
+    def _of_one_suite(self) -> Self:
+        stock = {"tasks": self.tasks, "limit": self.limit, "num_fewshot_of": self.num_fewshot_of}
+        generated = {"items": self.items}
+        for suite, keys in (("lm_eval", stock), ("tinyworld", generated)):
+            for key, value in keys.items():
+                if value and self.suite != suite:
+                    raise ValueError(f"`{key}` is of suite {suite}, and `suite` is {self.suite}")
+        if self.suite == "lm_eval" and not self.tasks:
+            raise ValueError("suite lm_eval needs `tasks`, such as [lambada_openai, piqa]")
+        if len({*self.tasks}) < len(self.tasks):
+            raise ValueError("a task stands twice in `tasks`")
+        return self
 
 
 class RunConfig(Section):
@@ -286,7 +314,21 @@ class RunConfig(Section):
     reference: str | None = Field(
         None, description="the original: a Hugging Face directory (relative to this file) or a hub id"
     )
-    revision: str | None = Field(None, description="the hub revision of `reference`")
+    revision: str | None = Field(
+        None, description="of `reference`: a branch, tag or commit of the hub, or a directory's subdirectory"
+    )
+    reference_sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        default_factory=dict,
+        description="file → sha256 that the reference must have; `replibench init` writes what it found",
+    )
+    controls: dict[str, str | None] = Field(
+        default_factory=dict,
+        description="further runs of the original's own recipe (other seeds): name → their lm-eval results, if at "
+        "hand; the verdict sets the replica's difference beside their spread",
+    )
+    offline: str | None = Field(
+        None, description="a directory that `replibench fetch` filled: nothing is asked of the internet"
+    )
     architecture: dict[str, Any] = Field(
         default_factory=dict,
         description="keys of a Hugging Face config.json; with a reference they change its architecture, "
@@ -308,4 +350,6 @@ class RunConfig(Section):
             raise ValueError("`revision` is of a `reference`, and there is none")
         if self.reference is None and self.train.objective == "distillation":
             raise ValueError("`train.objective: distillation` needs a `reference` whose outputs are learned")
+        if self.reference is None and (self.reference_sha256 or self.controls):
+            raise ValueError("`reference_sha256` and `controls` are of a `reference`, and there is none")
         return self

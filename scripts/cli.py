@@ -19,6 +19,7 @@ from configs.errors import BadInputError, InterruptedRunError, WorkFailedError
 from scripts.cases import cases_app
 from scripts.commands import Format, OutputFormat, State, print_json, reporting_errors, show
 from scripts.extrapolate import extrapolate_app
+from scripts.references import doctor, fetch, init
 
 INTERRUPTED = InterruptedRunError.exit_code
 
@@ -34,6 +35,8 @@ app = typer.Typer(
 )
 app.add_typer(extrapolate_app, name="extrapolate")
 app.add_typer(cases_app, name="cases")
+for command in (init, doctor, fetch):
+    app.command()(command)
 
 
 class CompareFormat(StrEnum):

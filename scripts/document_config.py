@@ -36,7 +36,6 @@ MEANINGS = {
     "train.schedule.kind": "shape of the decay after the warm-up",
     "train.checkpoint.every_steps": "steps between checkpoints; one is also written at the end and on a stop",
     "train.checkpoint.keep_last": "newest checkpoints that are kept",
-    "evaluation.suite": "the generated benchmarks are the only suite today",
     "evaluation.items_seed": "seed of the benchmarks' items",
     "evaluation.num_fewshot": "solved examples before each item",
     "evaluation.batch_size": "requests per forward pass",

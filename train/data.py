@@ -7,6 +7,7 @@ from configs.schema import FilesData, RunConfig
 from train import generated
 from train.corpus import opened
 from train.corpus import prepare as files
+from train.corpus.sources import found_offline
 from train.record import CorpusFacts
 from train.rows import Corpus
 
@@ -25,6 +26,9 @@ def prepare(
     cannot be read, or is too small for the run.
     """
     if isinstance(config.data, FilesData):
+        if config.offline is not None:
+            found = tuple(found_offline(source, Path(config.offline)) for source in config.data.sources)
+            config = config.model_copy(update={"data": config.data.model_copy(update={"sources": found})})
         return files.prepare(config, directory, tokenizer_file, say, benchmarks)
     return generated.prepare(config, directory, tokenizer_file, say)
 

@@ -39,9 +39,9 @@ def prepare_run(
     Idempotent: a run directory of the same configuration is left as it is. Raises BadInputError (one line) before
     anything is written, if anything is wrong; also when the directory holds another run.
     """
-    _check_directory(config, run_dir)
+    check_directory(config, run_dir)
     check_trackers(config.train.trackers)
-    reference = load_reference(config.reference, config.revision) if config.reference else None
+    reference = _reference(config)
     family = family_of(_requested(config, reference), "reference" if reference else "architecture")
     architecture, identity = _architecture(config, reference)
     _check_layout(config, family, architecture)
@@ -80,6 +80,13 @@ def prepare_run(
     return manifest
 
 
+def _reference(config: RunConfig) -> Reference | None:
+    if config.reference is None:
+        return None
+    pinned, bundle = config.reference_sha256, config.offline
+    return load_reference(config.reference, config.revision, pinned=pinned, bundle=bundle)
+
+
 def _same_run(stored: Manifest, now: Manifest, run_dir: Path) -> Manifest:
     """The stored manifest, if all that the weights depend on is as it was. Raises BadInputError saying what is not."""
     pairs = {
@@ -111,6 +118,8 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
         recipe |= {f"train.{name}.{key}": value for key, value in section.model_dump(mode="json").items()}
     if train.schedule.kind != "wsd":
         del recipe["train.schedule.decay_fraction"]  # which no other schedule uses
+    if train.schedule.horizon_steps in (None, train.steps):
+        del recipe["train.schedule.horizon_steps"]  # the same schedule
     return recipe
 
 
@@ -147,13 +156,14 @@ def _pinned(facts: ReferenceFacts | None) -> dict[str, str] | None:
     return facts.sha256 if facts else None
 
 
-def _check_directory(config: RunConfig, run_dir: Path) -> None:
+def check_directory(config: RunConfig, run_dir: Path) -> None:
+    """Raises BadInputError, naming --run-dir, for a directory that holds another run or what is no run."""
     stored = run_dir / "config.yaml"
     if stored.is_file():
         check_change(load_config(stored), config, run_dir)
         return
     # Without a config: empty, or what a preparation that was cut short leaves.
-    known = {".lock", "data", "model.json", "reference.path", "manifest.json", "logs"}
+    known = {".lock", "benchmarks", "data", "model.json", "reference.path", "manifest.json", "logs"}
     found = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else set()
     data = run_dir / "data"
     ours = not data.is_dir() or (data / DATA_MARK).is_file() or not any(data.iterdir())

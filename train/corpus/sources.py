@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from configs.errors import BadInputError, WorkFailedError, first_line
 from configs.schema import SourceConfig
+from train import offline
 from train.corpus.documents import Document
 
 TEXT, LINES, TABLES, TOKENISED = (".txt",), (".jsonl",), (".parquet",), (".bin",)
@@ -39,6 +40,19 @@ def documents_of(source: SourceConfig, skipped: Skipped) -> Iterator[Document]:
             yield Document(text, source.label, number)
         else:
             skipped.empty += 1
+
+
+def found_offline(source: SourceConfig, bundle: Path) -> SourceConfig:
+    """A data set of the hub as what `replibench fetch` brought into `bundle`; anything else as it is.
+
+    Raises BadInputError where the bundle does not have it.
+    """
+    if source.dataset is None:
+        return source
+    place = offline.dataset_place(bundle, source.dataset, source.revision)
+    if not place.is_dir():
+        raise BadInputError(f"offline: {bundle}: has no data set {source.dataset} ({place}); {offline.FETCH}")
+    return source.model_copy(update={"dataset": str(place), "revision": None, "name": source.label})
 
 
 def files_of(source: SourceConfig) -> list[Path]:
