@@ -72,11 +72,12 @@ def _changes(start: Start) -> Iterator[str]:
         )
         return
     warmup = _warmup_fraction(start.original.known)
+    kept = "the original's" if start.original.known else "this harness's defaults"
+    of = "the original's" if start.original.known else "20 tokens a parameter's"
     yield from _comment(
-        f"Scaled down to {start.scale_down:g} of the original's {whole.steps:,} steps; batch and learning rate are the "
-        f"original's. Of the {warmup * start.horizon_steps:,.1f} steps of warm-up "
-        f"{round(warmup * start.horizon_steps):,} are "
-        f"made (the original's: {_warmup_original(start):,.0f}). It is another training than the original's: expect "
+        f"Scaled down to {start.scale_down:g} of {of} {whole.steps:,} steps; batch and learning rate are {kept}. Of "
+        f"the {warmup * start.horizon_steps:,.1f} steps of warm-up {round(warmup * start.horizon_steps):,} are made "
+        f"(of the whole budget's {_warmup_original(start):,.0f}). It is another training than the original's: expect "
         "it to be "
         f"worse than the finished one; {loss_words(budget, whole)}."
     )
