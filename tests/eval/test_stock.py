@@ -98,3 +98,9 @@ def test_a_real_model_on_real_benchmarks(tmp_path: Path) -> None:
     for sample, row in zip(answered, rows, strict=True):
         best = max((0, 1), key=lambda n, sample=sample: float(sample["filtered_resps"][n][0]))  # type: ignore[misc]
         assert sample["acc"] == float(best == int(row["label"]))
+
+
+def test_a_run_on_files_is_not_judged_on_the_generated_suite() -> None:
+    config = load_config("smoke", ("data={sources: [{path: novels/*.txt}]}", "calibration=null"))
+    with pytest.raises(BadInputError, match=r"suite: tinyworld is of the generated world, .* set it to lm_eval"):
+        check_suite(config)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from configs.errors import BadInputError
 from configs.loader import load_config
+from configs.schema import FilesData
 from configs.sweeps import HELD_OUT, load_sweep, members
 from extrapolate.sweep import stored_prediction
 from scripts.cli import app
@@ -302,3 +303,14 @@ def test_a_cluster_that_does_not_fit_is_one_line(override: str, message: str) ->
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
     assert message in result.stderr
+
+
+def test_a_sweep_of_files_finds_them_from_its_own_place(tmp_path: Path) -> None:
+    base = {**TINY["base"], "data": {"sources": [{"path": "novels/*.txt"}], "tokenizer": "bpe"}}
+    found = members(load_sweep(_written(tmp_path, {**TINY, "base": base})))
+    for config in found.values():
+        assert isinstance(config.data, FilesData)
+        assert (config.data.sources[0].path, config.data.tokenizer) == (
+            str(tmp_path / "novels/*.txt"),
+            str(tmp_path / "bpe"),
+        )
