@@ -183,6 +183,15 @@ def test_the_overlap_counts_examples_with_runs_of_n_words() -> None:
     assert [overlap.overlapping_after for overlap in found.values()] == [0, 0, 0]
 
 
+def test_documents_that_share_shorter_runs_only_do_not_make_the_long_ones_ordinary() -> None:
+    short, long = prose(8, 1), prose(20, 2)
+    corpus = documents(*(f"{prose(50, 10 + k)} {short}" for k in range(12)), f"{prose(80, 3)} {long} {prose(80, 4)}")
+    training, _, report = cleaned(CLEAN, corpus, {"short": [short], "long": [long]})
+    assert report.decontamination is not None
+    assert (report.decontamination.ngrams_found, report.decontamination.ngrams_ignored) == (8, 0)
+    assert not any(long in document.text for document in training)
+
+
 def test_what_stays_is_said() -> None:
     """Nine words are no run of thirteen, and a phrase of eleven documents is no one's: both stay, and are counted."""
     nine, phrase = prose(9, 1), prose(13, 2)

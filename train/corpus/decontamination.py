@@ -27,6 +27,8 @@ MOST_DOCUMENTS = 10
 Found = dict[int, NDArray[np.int64]]
 """Length of a run of words → numbers of those that a text shares with the benchmarks, sorted, each once."""
 
+_NONE = np.empty(0, dtype=np.int64)  # numbers of no n-gram; an index of () would be all of them
+
 
 class Overlap(Record):
     """How much of one benchmark was in the training documents."""
@@ -90,14 +92,14 @@ class Decontamination:
 
     def look(self, found: Found) -> None:
         """Count what `find` found in a training document."""
-        self._documents[found.get(NGRAM, ())] += 1
+        self._documents[found.get(NGRAM, _NONE)] += 1
         self._mark(self._before, found)
 
     def cut(self, text: str) -> list[str]:
         """The pieces of a training document that may stay: itself, if nothing needs to go. After all were looked at."""
         hashes = word_hashes(words_of(text))
         found = find(self.tables, hashes)
-        numbers = found.get(NGRAM, np.empty(0, dtype=np.int64))
+        numbers = found.get(NGRAM, _NONE)
         removable = self.tables[NGRAM][numbers[self._documents[numbers] <= MOST_DOCUMENTS]]
         if not len(removable):
             self._mark(self._after, found)
