@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from configs.errors import BadInputError
 from configs.schema import FilesData, RunConfig
 from train import generated
 from train.corpus import opened
 from train.corpus import prepare as files
 from train.corpus.sources import found_offline
 from train.record import CorpusFacts
-from train.rows import Corpus
+from train.rows import MARK, UNFINISHED, Corpus
 
 
 def prepare(
@@ -34,7 +35,15 @@ def prepare(
 
 
 def open_corpus(directory: Path, config: RunConfig) -> Corpus:
-    """Memory-map what `prepare` wrote. Every process of the run reads the same pages."""
+    """Memory-map what `prepare` wrote. Every process of the run reads the same pages.
+
+    Raises BadInputError where a preparation was begun and did not come to its end: the files may be of two.
+    """
+    mark = directory / MARK
+    if not mark.is_file() or mark.read_text(encoding="utf-8") == UNFINISHED:
+        raise BadInputError(
+            f"data: {directory} is not prepared to the end; start the run with `replibench`, which does"
+        )
     if isinstance(config.data, FilesData):
         return opened.open_corpus(directory, config)
     return generated.open_corpus(directory, config)

@@ -36,6 +36,8 @@ class GeneratedText:
         self._model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, use_safetensors=True)
         self._model.to(device).eval()
         self._tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        # What its generation_config.json says would fill in all that ours leaves open, and change the distribution.
+        self._model.generation_config = GenerationConfig()
         config = self._model.config
         config.use_cache = True  # a config that was saved while training says no
         self._end, begin = config.eos_token_id, config.bos_token_id

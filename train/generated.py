@@ -27,7 +27,7 @@ from tinyworld.tokenizer import END_OF_TEXT, train_tokenizer
 from tinyworld.world import World
 from train.corpus.tokenizer import read_tokenizer
 from train.record import CorpusFacts
-from train.rows import MARK, PAD, Corpus, Ids
+from train.rows import MARK, PAD, UNFINISHED, Corpus, Ids
 from train.teacher_text import teacher_key, teacher_of
 
 PACKING_WINDOW = 32  # documents to choose from
@@ -48,7 +48,7 @@ def prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None, say
     else:
         count = config.train.distillation.documents if config.train.learns_generated_text else data.documents
         say(f"generating {count:,} documents")
-        write_text(mark, "being written")
+        write_text(mark, UNFINISHED)
         facts = _prepare(config, directory, tokenizer_file)
         write_text(mark, key)
     _check_size(config, facts)

@@ -13,6 +13,7 @@ Ids = NDArray[Any]
 """(rows, length + 1) token ids. uint16 ones may be padded with PAD, wider ones never are."""
 PAD = np.uint16(0xFFFF)  # no tokenizer of padded rows uses it
 MARK = ".prepared"  # in a corpus directory of ours: the key of what it holds, written last
+UNFINISHED = "being written"  # its content until then
 
 
 class Rows(Protocol):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch.nn.functional import cross_entropy, softmax
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from accounting.flops import flop_ledger
 from configs.errors import BadInputError
@@ -218,7 +218,7 @@ def test_weights_that_are_no_safetensors_are_not_read(reference: Path, tmp_path:
 TEXT = ("train.distillation.source=generated_text", "train.distillation.documents=300", "train.steps=4")
 
 
-def test_generated_text_is_the_references_own_distribution(reference: Path) -> None:
+def test_generated_text_is_the_references_own_distribution(reference: Path, tmp_path: Path) -> None:
     """The first token of 1,000 documents against the probabilities that the model gives it."""
     maker = GeneratedText(reference, 1.0, longest=1, seed=0, device="cpu")
     texts = [document.text for document in maker.documents(1000)]
@@ -232,6 +232,11 @@ def test_generated_text_is_the_references_own_distribution(reference: Path) -> N
         assert share == pytest.approx(probability, abs=4 * (probability * (1 - probability) / 1000) ** 0.5), token
     again = GeneratedText(reference, 1.0, longest=1, seed=0, device="cpu")
     assert [document.text for document in again.documents(300)] == texts[:300]
+    # how others are told to sample from it changes nothing
+    tuned = shutil.copytree(reference, tmp_path / "tuned")
+    GenerationConfig(do_sample=True, repetition_penalty=1.5, min_p=0.3, no_repeat_ngram_size=2).save_pretrained(tuned)
+    untouched = GeneratedText(tuned, 1.0, longest=1, seed=0, device="cpu")
+    assert [document.text for document in untouched.documents(300)] == texts[:300]
     other = GeneratedText(reference, 1.0, longest=1, seed=1, device="cpu")
     assert [document.text for document in other.documents(300)] != texts[:300]
 

@@ -25,7 +25,7 @@ from train.corpus.sources import Skipped, documents_of, files_of, is_tokenised
 from train.corpus.tokenise import Progress, Settings, held_out_stem, tokenise
 from train.corpus.tokenizer import end_of_text_id, read_tokenizer, train_tokenizer
 from train.record import CorpusFacts, SourceFacts
-from train.rows import MARK
+from train.rows import MARK, UNFINISHED
 from train.teacher_text import teacher_key, teacher_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def prepare(
     if mark.is_file() and mark.read_text() == key:
         facts = read_record(directory / "facts.json", CorpusFacts)
     else:
-        write_text(mark, "being written")
+        write_text(mark, UNFINISHED)
         settings = _settings(data, directory, tokenizer_file, say)
         made_of = [*made_of, sha256_of(settings.tokenizer)]  # trained again, it could be another one
         teacher = teacher_of(config, tokenizer_file)

@@ -199,4 +199,10 @@ def _text_in(place: str, value: Any, key: str) -> str:
         return ""
     if not isinstance(text, str):
         raise BadInputError(f"{place}: {key!r} is a {type(text).__name__}, not a text; set data.sources.key")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON may say "\ud800", which is half of a character
+        raise BadInputError(
+            f"{place}: {key!r} is no Unicode text at character {error.start}; mend or drop it"
+        ) from None
     return text

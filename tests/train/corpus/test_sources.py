@@ -91,6 +91,7 @@ def test_files_come_by_name_and_empty_documents_are_counted(tmp_path: Path) -> N
         ("x.jsonl", b'{"text": "a"}\n{"text": "b"\n', "x.jsonl, line 2: is not JSON: "),
         ("x.jsonl", b'{"text": "a"}\n{"body": "b", "id": 1}\n', r"x.jsonl, line 2: has no 'text' \(it has: body, id\)"),
         ("x.jsonl", b'["a"]\n', r"x.jsonl, line 1: has no 'text' \(it is a list\)"),
+        ("x.jsonl", b'{"text": "half \\ud800"}\n', "x.jsonl, line 1: 'text' is no Unicode text at character 5"),
         ("x.jsonl", b'{"text": 3}\n', "x.jsonl, line 1: 'text' is a int, not a text"),
         ("x.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 9000)[:-40], "x.jsonl.gz, after line .*: cannot be read"),
         ("x.jsonl.gz", b"no gzip", "x.jsonl.gz, after line 0: cannot be read: Not a gzipped file"),
