@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def _command(run_dir: Path, train: TrainConfig) -> list[str]:
         *(sys.executable, "-m", "train.torchrun"),
         # port 0: a fresh rendezvous port for each run
         *("--nnodes=1", f"--nproc-per-node={train.world_size}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
-        "--local-addr=127.0.0.1",
+        *("--local-addr=127.0.0.1", time.strftime("--rdzv-id=%Y%m%dT%H%M%S")),  # the id names the attempt's logs
         *("--log-dir", str(run_dir / "logs"), "--redirects=3"),
         *(str(ROOT / "train" / "worker.py"), str(run_dir.resolve())),
     ]
@@ -93,7 +94,11 @@ def _watch(process: subprocess.Popen[bytes], survivors: Survivors, tails: list[T
 
 
 def _raise_first_error(logs: Path, code: int, stopped: int | None) -> None:
-    failures = sorted((json.loads(path.read_text()) for path in logs.glob("failure-*.json")), key=lambda f: f["time"])
+    failures = [json.loads(path.read_text()) for path in logs.glob("failure-*.json")]
+    failures.sort(key=lambda failure: (failure["is_echo"], failure["time"]))
+    killed = None if stopped or code == 0 else _killed(logs)
+    if killed and (not failures or failures[0]["is_echo"]):
+        raise WorkFailedError(f"training failed: {killed} (log: {logs / 'torchrun.log'})")
     if failures:
         first = failures[0]
         where = f"rank {first['rank']}: "
@@ -111,13 +116,23 @@ def _raise_first_error(logs: Path, code: int, stopped: int | None) -> None:
             raise InterruptedRunError(f"interrupted; {words}")
         raise RequeueError(f"stopped by {signal.Signals(stopped).name if stopped else 'a signal to a worker'}; {words}")
     raise WorkFailedError(
-        f"training failed without a report (torchrun exit {code}): {_last_words(logs)} "
-        f"(no words: a worker may have been killed, for instance for memory; logs: {logs})"
+        f"training failed without a report (torchrun exit {code}): {_last_words(logs)} (log: {logs / 'torchrun.log'})"
     )
+
+
+def _killed(logs: Path) -> str | None:
+    """Which worker a signal ended first, as torchrun saw it; None where it saw something else first."""
+    last = (logs / "torchrun.log").read_text(errors="replace").rpartition("Root Cause")[2]
+    found = re.search(r"rank +: (\d+).*?exitcode +: -\d+ .*?\((SIG\w+)\)", last, re.DOTALL)
+    if not found:
+        return None
+    rank, name = found.groups()
+    memory = ", for instance because the machine ran out of memory" if name == "SIGKILL" else ""
+    return f"rank {rank} was ended by {name}{memory}; the same command goes on from the last checkpoint"
 
 
 def _last_words(logs: Path) -> str:
     """The last line that a worker of the newest attempt wrote to stderr."""
     newest = max(logs.glob("*/attempt_0/*/stderr.log"), key=lambda path: path.stat().st_mtime, default=None)
     lines = newest.read_text(errors="replace").split("\n") if newest else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "-")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no worker said anything")

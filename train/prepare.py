@@ -173,6 +173,8 @@ def _check_layout(config: RunConfig, family: Family, architecture: dict[str, Any
             f"train.tensor_parallel_size: {train.tensor_parallel_size} does not divide the {heads} attention heads "
             f"(of keys, where these are fewer); valid: {', '.join(map(str, valid))}"
         )
+    if train.vocab_parallel_head and train.tensor_parallel_size == 1:
+        raise BadInputError("train.vocab_parallel_head: true splits nothing with train.tensor_parallel_size 1; drop it")
     _check_precision(train)
     _check_pipeline(train, architecture)
     if train.sequence_length > context:

@@ -152,6 +152,7 @@ def test_a_reference_that_is_nowhere(tmp_path: Path) -> None:
             r"data.documents: 300 documents make \d+ rows, but .* needs 400; set data.documents to",
         ),
         (("train.tensor_parallel_size=3",), r"train.tensor_parallel_size: 3 does not divide the 4 .*valid: 1, 2, 4"),
+        (("train.vocab_parallel_head=true",), r"train.vocab_parallel_head: true splits nothing"),
         (("train.sequence_length=128",), r"train.sequence_length: 128 is beyond the model's context, 64"),
         (("architecture.vocab_size=400",), r"architecture.vocab_size: 400 is fewer than the tokenizer's \d+ tokens"),
     ],
