@@ -121,14 +121,14 @@ def _raise_first_error(logs: Path, code: int, stopped: int | None) -> None:
 
 
 def _killed(logs: Path) -> str | None:
-    """Which worker a signal ended first, as torchrun saw it; None where it saw something else first."""
-    last = (logs / "torchrun.log").read_text(errors="replace").rpartition("Root Cause")[2]
-    found = re.search(r"rank +: (\d+).*?exitcode +: -\d+ .*?\((SIG\w+)\)", last, re.DOTALL)
-    if not found:
-        return None
-    rank, name = found.groups()
-    memory = ", for instance because the machine ran out of memory" if name == "SIGKILL" else ""
-    return f"rank {rank} was ended by {name}{memory}; the same command goes on from the last checkpoint"
+    """Which worker a signal ended, as torchrun reports it, so that it left no word; None where it reports none."""
+    report = (logs / "torchrun.log").read_text(errors="replace").rpartition("FAILED\n")[2]
+    ended = re.findall(r"rank +: (\d+) .*\n +exitcode +: -\d+ .*\((SIG\w+)\)", report)
+    for rank, name in ended:
+        if name != "SIGTERM" and not (logs / f"failure-{rank}.json").is_file():  # torchrun's own word to the others
+            memory = ", for instance because the machine ran out of memory" if name == "SIGKILL" else ""
+            return f"rank {rank} was ended by {name}{memory}; the same command goes on from the last checkpoint"
+    return None
 
 
 def _last_words(logs: Path) -> str:
