@@ -194,6 +194,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     if problem["type"] == "literal_error":
         choices = [c.strip(" '") for c in re.split(r",| or ", problem["ctx"]["expected"])]
         return f"{key}: {problem['input']!r} is not a choice{_nearest(str(problem['input']), choices)}{more}"
+    if problem["type"] == "tuple_type":
+        return f"{key}: {_short(problem['input'])}: must be a list, such as [{problem['input']}]{more}"
     message = problem["msg"].removeprefix("Value error, ")
     if not key:
         return f"{message}{more}"
