@@ -139,7 +139,7 @@ def _raise_first_error(run_dirs: Sequence[Path], code: int, stopped: int | None)
 
 
 def _killed(logs: Path, spoke: set[int]) -> str | None:
-    """Which worker a signal ended, as torchrun reports it, so that it is none of those who `spoke`; None without one."""
+    """Which worker a signal ended, as torchrun reports it, that is none of those who `spoke`; None without one."""
     report = (logs / "torchrun.log").read_text(errors="replace").rpartition("FAILED\n")[2]
     ended = re.findall(r"rank +: (\d+) .*\n +exitcode +: -\d+ .*\((SIG\w+)\)", report)
     for rank, name in ended:
