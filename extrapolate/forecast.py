@@ -209,7 +209,14 @@ def forecast(config: ForecastConfig, runs: Sequence[RunRecord] = (), ladder: Run
         gpt3_like=of_preset(target.preset, target.tokens),
         drivers=money.drivers,
         assumptions=(*speed.assumptions, *(each for each in money.assumptions if each.distribution != "given")),
-        warnings=(*_about_runs(runs), *speed.warnings, *money.warnings, *loss_warnings, *_ALWAYS, *target.preset.notes),
+        warnings=(
+            *_about_runs(runs, ladder),
+            *speed.warnings,
+            *money.warnings,
+            *loss_warnings,
+            *_ALWAYS,
+            *target.preset.notes,
+        ),
         samples=config.samples,
         seed=config.seed,
     )
@@ -417,6 +424,8 @@ _ALWAYS = (
 )
 
 
-def _about_runs(runs: Sequence[RunRecord]) -> Iterator[str]:
-    if not runs:
+def _about_runs(runs: Sequence[RunRecord], ladder: Runs | None) -> Iterator[str]:
+    if ladder is not None:
+        yield f"of {ladder.source} only the loss follows: time and cost rest on published runs and on the assumptions"
+    elif not runs:
         yield "no run was given: everything rests on published runs and on the assumptions"

@@ -64,7 +64,8 @@ def loss_forecast(
     """The loss of N parameters trained on D tokens, and what to know of it; None where no law can be had.
 
     The law is that of `ladder`, else of the held-out losses of `runs`, else the published one. Raises BadInputError for
-    a loss that is not a finite number above 0, and for a target below the smallest of the user's runs.
+    a loss that is not a finite number above 0, for a target below the smallest of the user's runs, and for a `ladder`
+    that gives no law: it was given for nothing else.
     """
     if ladder is None and not runs:
         law, name = published_law(), PUBLISHED
@@ -80,15 +81,13 @@ def loss_forecast(
         own.refuse_smaller(tokens, "tokens")
     except BadInputError as error:
         raise BadInputError(f"target: {error}") from None
-    reason = own.why_too_few()
-    if reason is None:
-        try:
-            law = calibrated(own)
-        except BadInputError as error:  # the runs are well-formed: their losses do not fall
-            reason = str(error)
-        else:
-            return _predicted(law, f"{len(own)} runs of your own", parameters, tokens, "for the same data and recipe")
-    return None, (f"loss: none, since {reason}",)
+    try:
+        law = calibrated(own)
+    except BadInputError as error:  # the runs are well-formed: they are too few, or their losses do not fall
+        if ladder is not None:
+            raise
+        return None, (f"loss: none, since {str(error).removeprefix(f'{own.source}: ')}",)
+    return _predicted(law, f"{len(own)} runs of your own", parameters, tokens, "for the same data and recipe")
 
 
 @functools.cache

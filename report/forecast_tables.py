@@ -124,7 +124,7 @@ def _speed(plan: Plan) -> str:
 
 def _runs(forecast: Forecast) -> Cell | str:
     if not forecast.runs:
-        return Cell("none: all from published runs and assumptions", "muted")
+        return Cell("none: time and cost from published runs and assumptions", "muted")
     largest = max(forecast.runs, key=lambda run: run.model_flop)
     others = f", and {len(forecast.runs) - 1} smaller" if len(forecast.runs) > 1 else ""
     return (
