@@ -122,8 +122,8 @@ def _summary(speeds: Sequence[Check], hours: Sequence[Check], planned: Sequence[
             + (
                 narrow if alone.at_most < UNLIKELY else "That does not speak against 90 %, on the little that there is."
             ),
-            f"As Student's t makes them {as_made} of {len(trials)} held. So they are widened ({widening():.2f} times, in "
-            "the forecast), and shown widened here by the factor that the other teams need: it is no part of what "
+            f"As Student's t makes them {as_made} of {len(trials)} held. So they are widened ({widening():.2f} times, "
+            "in the forecast), and shown widened here by the factor that the other teams need: it is no part of what "
             "it is tried on.",
             f"A run of the user's own is carried with a spread that held {carried.held} of {carried.of} {carried.what} "
             "([throughput](throughput.md)).",
