@@ -104,7 +104,7 @@ def arrival_command(
 ) -> None:
     """How early a model came: several estimates of when it was due, from trends or given, weighted and combined.
 
-    Without options: GPT-3, by the estimates of the study of diffusion.
+    Without options: GPT-3, by the trend of the models in configs/facts/training_flop.csv.
 
     Example: replibench extrapolate arrival --trend Language --target opt-175b --published 2022-05-02
     """
