@@ -34,7 +34,7 @@ def test_json_has_the_promised_keys() -> None:
     assert answer["flop"] == estimate["flop"]
     split = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
     assert answer["plan"].keys() >= {*split, "micro_batch_size", "recompute", "mfu", "hfu"}
-    assert answer["wall_clock_days"].keys() == FOUR | {"ideal"}
+    assert answer["wall_clock_days"].keys() == FOUR | {"ideal", "coverage"}
     for key in ("accelerator_hours", "compute_share", "compute_to_labour"):
         assert answer[key].keys() == FOUR
     assert answer["cost_usd"].keys() == {"compute", "staff", "dataset", "total", "to_pay"}
