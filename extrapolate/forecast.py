@@ -450,4 +450,4 @@ def _about_runs(runs: Sequence[RunRecord], ladder: Runs | None) -> Iterator[str]
 
 def _about_checks(checks: Sequence[Held]) -> Iterator[str]:
     held = "; ".join(f"{check.held} of {check.of} {check.what}" for check in checks)
-    yield f"90 % intervals of days and hours, made likewise, held {held} (docs/validation.md); intervals of dollars were not checked"
+    yield f"90 % intervals of days and hours, made likewise, held {held} (docs/validation.md); dollars were not checked"
