@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from configs.errors import BadInputError
-from extrapolate.law import law_report
 from extrapolate.rollout import (
     LEAST_CUTS,
     PUBLISHED_LAW,
@@ -21,7 +20,6 @@ from extrapolate.rollout import (
 )
 from extrapolate.runs import Runs
 from extrapolate.scaling_law import bootstrap
-from report.law_tables import law_tables
 from tests.extrapolate.synthetic_runs import LAW, ladder, law_loss
 
 NOISE = 0.005
@@ -146,19 +144,6 @@ def test_an_untested_widening_counts_only_where_it_is_larger_than_the_published_
     assert (tested.widening, tested.widening_source, tested.coverage) == (1.2, "own", 0.95)
     assert (tested.sequential_held, tested.sequential_predictions) == (3, 7)
     assert any("3 of 7 predictions" in warning for warning in tested.warnings)
-
-
-def test_the_tables_count_the_test_s_predictions(few: CalibratedLaw) -> None:
-    place = (few.runs.parameters.max(), few.runs.tokens.max() * 3)
-
-    def said(law: CalibratedLaw) -> str:
-        return str(law_tables(law_report(law, [place])))
-
-    assert "1.65 (published)" in said(few) and "not tested" in said(few)
-    tested, untested = (said(_rolled_out(few, 3.0, tested=is_tested)) for is_tested in (True, False))
-    assert tested.count("3 of 7") == 3  # of the rollout, of the prediction, in its warning
-    assert "published)" not in tested + untested and "of 0" not in untested
-    assert untested.count("not tested") >= 3
 
 
 def test_an_interval_that_reaches_below_the_floor_is_said_and_left(few: CalibratedLaw) -> None:
