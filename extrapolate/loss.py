@@ -11,30 +11,34 @@ from pydantic import ConfigDict, Field
 from configs.errors import BadInputError
 from configs.files import Record, read_record
 from configs.prices import FACTS
-from extrapolate.rollout import CalibratedLaw, Calibration, calibrated
+from extrapolate.rollout import PUBLISHED_LAW, CalibratedLaw, Calibration, calibrated
 from extrapolate.runs import Runs, read_runs
 from extrapolate.scaling_law import Bootstrap, LawFit
 from train.record import RunRecord
 
 PUBLISHED_RUNS = FACTS / "hoffmann2022_runs.csv"
 PUBLISHED_DROPPED = 5  # the highest losses, as Besiroglu et al. 2024 leave them out
-PUBLISHED_LAW = FACTS.with_name("calibrations") / "hoffmann2022-law.json"
 PUBLISHED = "240 runs of Hoffmann et al. 2022, on their corpus (MassiveText) with their tokenizer"
 DIGITS = 10  # of a stored draw: far more than an interval is good for
 
 
 class LossForecast(Record):
-    """Nats per token: the law's (`median`), the central 90 %, and the share of held-out runs that such intervals held.
+    """Nats per token: the law's (`median`), the central 90 %, and how many held-out runs such intervals held.
 
-    `coverage` is of the rollout that chose the interval's width, `sequential_coverage` of a width that was found from
-    smaller runs alone (extrapolate/rollout.py). `law` says whose runs: a loss is of one corpus and one tokenizer.
+    `sequential_held` of `sequential_predictions` is the test, of a width that was found from smaller runs alone (None:
+    not tested); `coverage` is of the rollout that chose the width. `widening` and `widening_source` are those of
+    `LossInterval` (extrapolate/rollout.py). `law` says whose runs: a loss is of one corpus and one tokenizer.
     """
 
     median: float
     p5: float
     p95: float
-    coverage: float | None
+    widening: float
+    widening_source: Literal["own", "hoffmann2022"]
+    sequential_held: int | None
+    sequential_predictions: int | None
     sequential_coverage: float | None
+    coverage: float | None
     extrapolation_factor: float = Field(description="target's 6ND over the largest run's")
     law: str
 
