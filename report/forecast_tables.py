@@ -137,13 +137,10 @@ def _law(forecast: Forecast) -> Cell | str:
     found = forecast.loss
     if found is None:
         return Cell("none: see the warnings", "muted")
-    held = "its intervals were not checked" if found.coverage is None else f"{percent(found.coverage, 0)} % held"
-    alone = (
-        ""
-        if found.sequential_coverage is None
-        else f", {percent(found.sequential_coverage, 0)} % by smaller runs alone"
-    )
-    return f"{found.law}; × {significant(found.extrapolation_factor, 3)} in 6ND; as far, {held}{alone}"
+    tested = "its interval was not tested on other runs"
+    if found.sequential_predictions:
+        tested = f"as far, {found.sequential_held} of {found.sequential_predictions} held by smaller runs alone"
+    return f"{found.law}; × {significant(found.extrapolation_factor, 3)} in 6ND; {tested}"
 
 
 def published(forecast: Forecast) -> str:

@@ -97,7 +97,8 @@ def arrival_command(
     estimates: Annotated[str | None, typer.Option("--estimates", help="months, by comma, instead of trends")] = None,
     weights: Annotated[str | None, typer.Option("--weights", help="by comma, their sum 1 [default: equal]")] = None,
     spread: Annotated[
-        float | None, typer.Option("--spread", help="half width of each estimate's 90 %, months [default: the line's]")
+        float | None,
+        typer.Option("--spread", help="half width of each estimate's 90 %, months; needed with --estimates"),
     ] = None,
     correlation: Annotated[float, typer.Option("--correlation", help="of the estimates' errors")] = 0.0,
     fmt: OutputFormat = Format.text,

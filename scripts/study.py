@@ -44,7 +44,9 @@ def arrival_from_flags(
     if estimates is not None:
         months = _numbers("--estimates", estimates)
         if spread is None:
-            raise BadInputError("--spread: give the months on either side that hold 90 % of each estimate, such as 10")
+            raise BadInputError(
+                "--spread: with --estimates, give the months on either side that hold 90 % of each, such as 10"
+            )
         found = given_estimates(months, spread, _weights(weights, len(months)))
         return arrival(GPT3 if published is None else "a model", day, found, correlation, "given with --estimates")
     last = day - dt.timedelta(days=1) if until is None else _date("--until", until, 31)

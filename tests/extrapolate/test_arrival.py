@@ -285,7 +285,7 @@ def test_each_selection_is_a_line_of_its_own() -> None:
         (["--weights", "nan,1,0"], "--weights: 'nan,1,0' must be finite"),
         (["--estimates", "5,2,1", "--spread", "1", "--correlation", "-0.6"], "--correlation -0.6: 3 estimates have"),
         (["--spread", "-1"], "its spread a finite number above 0"),
-        (["--estimates", "5,6"], "--spread: give"),
+        (["--estimates", "5,6"], "--spread: with --estimates, give"),
         (["--estimates", "5", "--table", "x.csv"], "--estimates: are months"),
         (["--target-flop", "nan"], "--target-flop: nan"),
         (["--target-flop", "1e24"], "--published: say when"),
