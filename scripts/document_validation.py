@@ -284,7 +284,7 @@ def _loss() -> str:
             str(band.cuts),
             _percent(band.unwidened_coverage),
             _percent(band.coverage),
-            f"{_percent(band.sequential_coverage)} of {band.sequential_predictions}",
+            f"{band.sequential_held} of {band.sequential_predictions}" if band.sequential_predictions else "not tested",
         )
         for band in law.calibration.bands
     ]
