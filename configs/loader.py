@@ -237,6 +237,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         if isinstance(given, dict):  # a section that says what kind it is
             key, given = f"{key}.source", given.get("source")
         return f"{key}: {given!r} is not a choice{_nearest(str(given), choices)}{more}"
+    if problem["type"] == "tuple_type":
+        return f"{key}: {_short(problem['input'])}: must be a list, such as [{problem['input']}]{more}"
     message = problem["msg"].removeprefix("Value error, ")
     if not key:
         return f"{message}{more}"

@@ -222,7 +222,9 @@ class TrainConfig(Section):
         False, description="each layer is computed again in the backward pass: less memory, a third more work"
     )
     compile: bool = Field(False, description="torch.compile: a slow first step, which short runs do not win back")
-    offload_optimizer: bool = Field(False, description="ZeRO's: optimizer states in the host's memory; needs CUDA")
+    offload_optimizer: bool = Field(
+        False, description="ZeRO's: optimizer states in the host's memory, and the optimizer's work on its cores"
+    )
     vocab_parallel_head: bool = Field(
         False, description="tensor parallelism splits the embedding and the head over the vocabulary too"
     )

@@ -20,7 +20,7 @@ RUNS, PREDICTION, RESULT = "runs.csv", "prediction.json", "sweep.json"
 class SweepPrediction(Record):
     """prediction.json: what the ladder says of the held-out run, written before that run begins.
 
-    `loss.coverage` is None where the interval is not calibrated; `not_calibrated` says why.
+    `not_calibrated` says why these runs calibrate no interval; its width is then that of published runs.
     """
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)

@@ -41,18 +41,19 @@ class Attempts:
             self._joules = totals["energy_joules"] = self.earlier_joules + joules
         return totals
 
-    def device_s(self) -> float:
-        """Seconds × devices over all attempts so far, each with the devices it had."""
-        return self.earlier_device_s + self._elapsed_s() * self.n_devices
+    def device_s(self, elapsed_s: float) -> float:
+        """Seconds × devices over all attempts, each with the devices it had, at `elapsed_s` of `totals`."""
+        return self.earlier_device_s + (elapsed_s - self.earlier_s) * self.n_devices
 
     def came_to(self, step: int) -> None:
         """`step` is done. On the writing rank this is on disk before the next begins, so that a kill -9 loses none."""
         if self._file is None:
             return
+        elapsed_s = self.earlier_s + self._elapsed_s()
         line = {
             "step": step,
-            "elapsed_s": self.earlier_s + self._elapsed_s(),
-            "device_s": self.device_s(),
+            "elapsed_s": elapsed_s,
+            "device_s": self.device_s(elapsed_s),
             "energy_joules": self._joules,
         }
         # One short write at the start of an open file: microseconds, and the kernel keeps it when the process dies.

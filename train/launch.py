@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def _command(run_dirs: Sequence[Path], train: TrainConfig) -> list[str]:
         *(sys.executable, "-m", "train.torchrun"),
         # port 0: a fresh rendezvous port for each run
         *("--nnodes=1", f"--nproc-per-node={train.world_size}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
-        "--local-addr=127.0.0.1",
+        *("--local-addr=127.0.0.1", time.strftime("--rdzv-id=%Y%m%dT%H%M%S")),  # the id names the attempt's logs
         *("--log-dir", str(run_dirs[0] / "logs"), "--redirects=3"),
         *(str(ROOT / "train" / "worker.py"), *(str(run_dir.resolve()) for run_dir in run_dirs)),
     ]
@@ -107,10 +108,15 @@ def _watch(process: subprocess.Popen[bytes], survivors: Survivors, tails: list[T
 
 
 def _raise_first_error(run_dirs: Sequence[Path], code: int, stopped: int | None) -> None:
+    logs = run_dirs[0] / "logs"
     reports = [path for run_dir in run_dirs for path in run_dir.glob("logs/failure-*.json")]
     failures = [(json.loads(path.read_text()), path) for path in reports]
+    failures.sort(key=lambda failure: (failure[0]["is_echo"], failure[0]["time"]))
+    killed = None if stopped or code == 0 else _killed(logs, {failure["rank"] for failure, _ in failures})
+    if killed and (not failures or failures[0][0]["is_echo"]):
+        raise WorkFailedError(f"training failed: {killed} (log: {logs / 'torchrun.log'})")
     if failures:
-        first, log = min(failures, key=lambda failure: failure[0]["time"])
+        first, log = failures[0]
         where = f"rank {first['rank']}: "
         if first["kind"] == "bad_input":
             raise BadInputError(first["message"])
@@ -127,15 +133,24 @@ def _raise_first_error(run_dirs: Sequence[Path], code: int, stopped: int | None)
         if stopped == signal.SIGINT:
             raise InterruptedRunError(f"interrupted; {words}")
         raise RequeueError(f"stopped by {signal.Signals(stopped).name if stopped else 'a signal to a worker'}; {words}")
-    logs = run_dirs[0] / "logs"
     raise WorkFailedError(
-        f"training failed without a report (torchrun exit {code}): {_last_words(logs)} "
-        f"(no words: a worker may have been killed, for instance for memory; logs: {logs})"
+        f"training failed without a report (torchrun exit {code}): {_last_words(logs)} (log: {logs / 'torchrun.log'})"
     )
+
+
+def _killed(logs: Path, spoke: set[int]) -> str | None:
+    """Which worker a signal ended, as torchrun reports it, that is none of those who `spoke`; None without one."""
+    report = (logs / "torchrun.log").read_text(errors="replace").rpartition("FAILED\n")[2]
+    ended = re.findall(r"rank +: (\d+) .*\n +exitcode +: -\d+ .*\((SIG\w+)\)", report)
+    for rank, name in ended:
+        if name != "SIGTERM" and int(rank) not in spoke:  # torchrun's own word to the others
+            memory = ", for instance because the machine ran out of memory" if name == "SIGKILL" else ""
+            return f"rank {rank} was ended by {name}{memory}; the same command goes on from the last checkpoint"
+    return None
 
 
 def _last_words(logs: Path) -> str:
     """The last line that a worker of the newest attempt wrote to stderr."""
     newest = max(logs.glob("*/attempt_0/*/stderr.log"), key=lambda path: path.stat().st_mtime, default=None)
     lines = newest.read_text(errors="replace").split("\n") if newest else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "-")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no worker said anything")

@@ -62,7 +62,7 @@ def prepare_run(
         seeds=_seeds(config),
         training_config_sha256=_training_sha256(config),
         recipe=recipe_of(config),
-        tokenizer_sha256=sha256_of_json(tokenizer),
+        tokenizer_sha256=tokenizer_sha256(tokenizer),
         corpus=corpus,
         epochs=epochs_of(config, corpus) if isinstance(config.data, FilesData) else None,
         reference=reference.facts if reference else None,
@@ -85,6 +85,16 @@ def _reference(config: RunConfig) -> Reference | None:
         return None
     pinned, bundle = config.reference_sha256, config.offline
     return load_reference(config.reference, config.revision, pinned=pinned, bundle=bundle)
+
+
+def tokenizer_sha256(tokenizer: dict[str, Any]) -> str:
+    """Of the part of a tokenizer.json that turns text into ids.
+
+    What comes after that (special tokens round a text, padding, truncation) is not used here, and transformers
+    writes a post-processor that does nothing into each tokenizer that it saves.
+    """
+    after = ("post_processor", "padding", "truncation")
+    return sha256_of_json({key: value for key, value in tokenizer.items() if key not in after})
 
 
 def _same_run(stored: Manifest, now: Manifest, run_dir: Path) -> Manifest:
@@ -211,6 +221,8 @@ def _check_layout(config: RunConfig, family: Family, architecture: dict[str, Any
             f"train.tensor_parallel_size: {train.tensor_parallel_size} does not divide the {heads} attention heads "
             f"(of keys, where these are fewer); valid: {', '.join(map(str, valid))}"
         )
+    if train.vocab_parallel_head and train.tensor_parallel_size == 1:
+        raise BadInputError("train.vocab_parallel_head: true splits nothing with train.tensor_parallel_size 1; drop it")
     _check_precision(train)
     _check_pipeline(train, architecture)
     if train.sequence_length > context:

@@ -128,7 +128,8 @@ class StepTime(Record):
     )
     optimizer_s: float
     communication_s: float | None = Field(
-        None, description="waited for collectives in steps, so for slower ranks too; None: not known (CUDA)"
+        None,
+        description="waited for collectives in steps, so for slower ranks too; None: not known (CUDA), or one process",
     )
     checkpoint_s: float
     evaluation_s: float

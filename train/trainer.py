@@ -189,8 +189,8 @@ def _teacher(train: TrainConfig, run_dir: Path, engine: Any, device: torch.devic
 def _unknown_phases(train: TrainConfig, device: torch.device) -> list[str]:
     unknown = [] if train.compile else ["compile"]
     unknown += [] if train.learns_logits else ["teacher"]
-    # Collectives inside a compiled model are waited for out of sight.
-    if device.type == "cuda" or (train.compile and train.tensor_parallel_size > 1):
+    # Collectives inside a compiled model are waited for out of sight; one process waits for nobody.
+    if device.type == "cuda" or train.world_size == 1 or (train.compile and train.tensor_parallel_size > 1):
         unknown.append("communication")
     return unknown
 
@@ -279,7 +279,7 @@ def _record(
         zero_stage=train.zero_stage,
         precision=precision,
         wall_clock_s=wall_clock_s,
-        device_s=attempts.device_s(),
+        device_s=attempts.device_s(wall_clock_s),
         time=StepTime(
             **{f"{name}_s": seconds for name, seconds in phases.items()},
             other_s=wall_clock_s - sum(phases.values()),

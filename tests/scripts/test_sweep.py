@@ -232,7 +232,7 @@ def test_the_gpu_sweep_is_planned_without_being_trained(tmp_path: Path, monkeypa
         if member["parameters"] < 400e6:
             assert member["time"] is None
         else:
-            assert peak_s < member["time"]["p5_s"] < member["time"]["median_s"] < member["time"]["p95_s"] < 10 * peak_s
+            assert peak_s < member["time"]["p5_s"] < member["time"]["median_s"] < member["time"]["p95_s"] < 20 * peak_s
     assert plan["model_flop"] == sum(member["model_flop"] for member in plan["members"])
     assert "no time for 20 of 25 members" in " ".join(plan["warnings"])
 

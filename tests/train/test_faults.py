@@ -62,7 +62,7 @@ def test_kills_stops_hangs_and_damage_change_nothing(tmp_path: Path) -> None:
     victim.signal(signal.SIGKILL, worker=seen.randrange(2))
     assert victim.wait(20) == 3
     assert victim.gone_after(5) < 5
-    assert "error: training failed" in victim.words()
+    assert re.search(r"error: training failed: rank \d was ended by SIGKILL", victim.words()), victim.words()
 
     # a damaged checkpoint: the one before it is used; then a rank that hangs: the run ends and names it
     newest = checkpoints.all_of(run_dir / "checkpoints")[-1]

@@ -17,7 +17,7 @@ from configs.presets import PRESETS
 from configs.schema import RunConfig
 from tests.train.tiny import ARCHITECTURES, tiny_config
 from train.model import build, full_config
-from train.prepare import prepare_run, recipe_of
+from train.prepare import prepare_run, recipe_of, tokenizer_sha256
 from train.record import Manifest
 from train.reference import compare_configs
 
@@ -154,6 +154,7 @@ def test_a_reference_that_is_nowhere(tmp_path: Path) -> None:
             r"data.documents: 300 documents make \d+ rows, but .* needs 400; set data.documents to",
         ),
         (("train.tensor_parallel_size=3",), r"train.tensor_parallel_size: 3 does not divide the 4 .*valid: 1, 2, 4"),
+        (("train.vocab_parallel_head=true",), r"train.vocab_parallel_head: true splits nothing"),
         (("train.sequence_length=128",), r"train.sequence_length: 128 is beyond the model's context, 64"),
         (("architecture.vocab_size=400",), r"architecture.vocab_size: 400 is fewer than the tokenizer's \d+ tokens"),
     ],
@@ -249,7 +250,13 @@ def test_a_preparation_that_was_cut_short_is_done_again_for_the_same_config_only
 
 def test_the_embedded_reference_says_by_which_recipe_it_was_trained() -> None:
     """So that a replica of the same recipe is a replication, and one of another is not."""
-    manifest = read_record(PRESETS / "references" / "tinyworld-434k" / "manifest.json", Manifest)
+    reference = PRESETS / "references" / "tinyworld-434k"
+    manifest = read_record(reference / "manifest.json", Manifest)
+    # the tokenizer that it was exported with, which transformers has added to, is the one that it was trained with
+    exported = json.loads((reference / "tokenizer.json").read_text(encoding="utf-8"))
+    assert exported["post_processor"] is not None
+    assert manifest.tokenizer_sha256 == tokenizer_sha256(exported)
+    assert tokenizer_sha256(exported | {"model": {}}) != manifest.tokenizer_sha256
     assert manifest.recipe == recipe_of(load_config("tinyworld-reference")) == recipe_of(load_config("smoke"))
     halved = load_config("smoke", ["train.steps=1400"])
     assert recipe_of(halved) != manifest.recipe
