@@ -18,7 +18,7 @@ smoke: install  ## the embedded default: train a replica, judge it, write runs/s
 	$(BIN)/replibench run configs/runs/smoke.yaml
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder  # two: many tests have processes of their own
 
 lint: install
 	$(BIN)/ruff check .

@@ -78,7 +78,8 @@ class FlopLedger(BaseModel):
 
     `model_flop`                 forward + backward, every matmul, the full square of attention. MFU's numerator.
     `model_flop_causal_halved`   the same with half the attention core, since the mask hides half of it.
-    `hardware_flop`              `model_flop` and what `recompute` runs a second time. HFU's numerator.
+    `teacher_forward_flop`       forward passes of another model whose logits are learned; 0 where there is none.
+    `hardware_flop`              `model_flop`, what `recompute` runs a second time, and the teacher. HFU's numerator.
     `six_n_d_all_flop`           6·N·D, N = `parameters_all` (a tied head once).
     `six_n_d_non_embedding_flop` 6·N·D, N = `parameters_non_embedding` (no embeddings, positions or head).
     `closed_form_flop`           72BsLh²(1+s/6h+V/12Lh), Korthikanti et al. 2022, eq. 7; None if not GPT's shape.
@@ -99,6 +100,7 @@ class FlopLedger(BaseModel):
     backward_flop: int
     model_flop: int
     model_flop_causal_halved: int
+    teacher_forward_flop: NonNegativeInt = 0
     hardware_flop: int
     six_n_d_all_flop: int
     six_n_d_non_embedding_flop: int
@@ -158,12 +160,18 @@ def closed_form_flop_per_token(architecture: Architecture, sequence_length: int,
 
 
 def flop_ledger(
-    architecture: Architecture, tokens: int, sequence_length: int, recompute: Recompute = "none"
+    architecture: Architecture,
+    tokens: int,
+    sequence_length: int,
+    recompute: Recompute = "none",
+    teacher: Architecture | None = None,
+    teacher_copies: int = 1,
 ) -> FlopLedger:
     """Count the training of `tokens` tokens (1 for a token's, a batch's for a step's) in full sequences.
 
     `recompute`: "full" runs every layer's forward again in the backward pass (not the logits), "selective" only
-    the attention core (Korthikanti et al. 2022). Raises SizeError for a length that learned positions do not reach.
+    the attention core (Korthikanti et al. 2022). `teacher`: a model whose logits are learned; `teacher_copies` of it
+    read each token. Raises SizeError for a length that learned positions do not reach.
     """
     if architecture.positions == "learned" and sequence_length > architecture.context:
         raise SizeError("sequence_length", f"{sequence_length} is beyond the {architecture.context} learned positions")
@@ -172,6 +180,7 @@ def flop_ledger(
     passes = 1 + BACKWARD_PER_FORWARD
     model = passes * forward.total
     again = {"none": 0, "full": forward.layers, "selective": forward.attention_core}[recompute]
+    taught = 0 if teacher is None else teacher_copies * forward_flop_per_token(teacher, sequence_length).total
     closed = closed_form_flop_per_token(architecture, sequence_length, full_recompute=False)
     closed_full = closed_form_flop_per_token(architecture, sequence_length, full_recompute=True)
     return FlopLedger(
@@ -186,7 +195,8 @@ def flop_ledger(
         model_flop=model * tokens,
         # exact: each matmul of the core is a multiple of two
         model_flop_causal_halved=(model - passes * forward.attention_core // 2) * tokens,
-        hardware_flop=(model + again) * tokens,
+        teacher_forward_flop=taught * tokens,
+        hardware_flop=(model + again + taught) * tokens,
         six_n_d_all_flop=6 * parameters.total * tokens,
         six_n_d_non_embedding_flop=6 * parameters.non_embedding * tokens,
         closed_form_flop=None if closed is None else closed * tokens,

@@ -17,7 +17,10 @@ def mfu(ledger: FlopLedger, seconds: float, peak_flop_per_s: float | None) -> fl
 
 
 def hfu(ledger: FlopLedger, seconds: float, peak_flop_per_s: float | None) -> float:
-    """Hardware FLOPs utilisation, a share: the ledger's `hardware_flop`, recompute included. Raises as `mfu` does."""
+    """Hardware FLOPs utilisation, a share: the ledger's `hardware_flop`, recompute and teacher included.
+
+    Raises as `mfu` does.
+    """
     return _share(ledger.hardware_flop, seconds, peak_flop_per_s, "HFU")
 
 

@@ -23,7 +23,7 @@ class Rental(_Section):
 
     contract: Contract = Field(description="which listed prices: on demand, committed for one or three years, or any")
     window_days: Annotated[int, BeforeValidator(is_number), Field(ge=1)] = Field(
-        description="prices listed at most so many days before or after the date count as of the date"
+        description="prices listed on the date or at most so many days before it count as of the date"
     )
     usd_per_accelerator_hour: Positive | None = Field(default=None, description="instead of the listed prices")
 

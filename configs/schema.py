@@ -1,10 +1,12 @@
 """The typed configuration of a run. Every key of a run YAML is a field here, with its default and its unit."""
 
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from configs.forecast import ForecastConfig
+from configs.hygiene import HygieneConfig
 
 
 def _not_a_bool(value: Any) -> Any:
@@ -28,8 +30,8 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DataConfig(Section):
-    """The corpus: documents of the generated world (see docs/suite.md). Seeds fix it to the byte."""
+class TinyworldData(Section):
+    """The embedded default: documents of the generated world (see docs/suite.md). Seeds fix it to the byte."""
 
     source: Literal["tinyworld"] = "tinyworld"
     world_seed: Natural = 0
@@ -39,6 +41,110 @@ class DataConfig(Section):
     vocab_size: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=300)] = Field(
         512, description="of the BPE tokenizer, trained only where there is no reference to take one from"
     )
+
+
+class SourceConfig(Section):
+    """One source of a corpus of files: `path`, or `dataset`, a data set of the Hugging Face hub."""
+
+    path: str | None = Field(
+        None,
+        description="a file, a directory or a pattern such as `novels/*.txt`: .txt, .jsonl, .parquet, the first two "
+        "also with .gz or .zst; or the .bin of a tokenised corpus, with its .idx beside it",
+    )
+    dataset: str | None = Field(None, description="a data set's name on the Hugging Face hub")
+    subset: str | None = Field(None, description="of `dataset`: its configuration")
+    split: str = Field("train", description="of `dataset`")
+    revision: str | None = Field(None, description="of `dataset`: branch, tag or commit")
+    streaming: bool = Field(True, description="read `dataset` while it is downloaded; false: download it first")
+    key: str = Field("text", description="which field of a JSON line, a Parquet row or a data set's row is the text")
+    separator: str | None = Field(
+        None,
+        description="a text file is cut into documents at lines that hold this and nothing else ('' for blank lines); "
+        "left out, each file is one document",
+    )
+    weight: Positive | None = Field(
+        None, description="share of the rows, relative to the other sources'; left out (by all): by size"
+    )
+    name: str | None = Field(None, description="what reports call it; left out: the path's or data set's own name")
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> Self:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("needs either `path` (files) or `dataset` (of the Hugging Face hub)")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The name in reports: `name`, or the last part of the path that is no pattern, or the data set's."""
+        if self.name is not None or self.path is None:
+            return self.name or str(self.dataset)
+        parts = [part for part in PurePath(self.path).parts if not set(part) & set("*?[")]
+        return PurePath(parts[-1]).name.split(".")[0] if parts else self.path
+
+
+class FilesData(Section):
+    """A corpus of real text, from files or the Hugging Face hub (see docs/corpora.md)."""
+
+    source: Literal["files"] = "files"
+    sources: Annotated[tuple[SourceConfig, ...], Field(min_length=1)] = Field(
+        description="where the text comes from, each with the keys of the table below"
+    )
+    tokenizer: str | None = Field(
+        None,
+        description="a tokenizer.json, or a directory with one; with a `reference`, its own is taken; with neither, a "
+        "byte-level BPE is trained on the corpus",
+    )
+    vocab_size: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=300)] = Field(
+        4_096, description="of the tokenizer that is trained on the corpus, where none is given"
+    )
+    end_of_text: str | None = Field(
+        None, description="the token after each document; left out: `<|endoftext|>` or, where there is none, `</s>`"
+    )
+    held_out_fraction: Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, lt=1)] = Field(
+        0.005, description="of the documents, chosen by the hash of their words, for the held-out loss"
+    )
+    hygiene: HygieneConfig | None = Field(
+        None,
+        description="what is taken out of the text before it is tokenised (docs/corpora-hygiene.md); left out: "
+        "nothing; `{}`: duplicates and the benchmarks' text",
+    )
+    order: Literal["shuffled", "stored"] = Field(
+        "shuffled",
+        description="stored: rows of `train.sequence_length` + 1 tokens one after the other as they lie in the one "
+        "source, as Pythia's pre-shuffled corpus is read",
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.order == "stored" and len(self.sources) > 1:
+            raise ValueError(f"order 'stored' is of one source, and there are {len(self.sources)}")
+        weighted = sum(source.weight is not None for source in self.sources)
+        if weighted not in (0, len(self.sources)):
+            raise ValueError("give every source a `weight`, or none (then each counts by its size)")
+        labels = [source.label for source in self.sources]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two sources are called {twice!r}; give one a `name`")
+        return self
+
+
+def _data_source(value: Any) -> str:
+    """Which of the two a `data` section is: `source` may be left out."""
+    if isinstance(value, BaseModel):
+        return str(getattr(value, "source", ""))
+    if isinstance(value, dict):
+        return str(value.get("source", "files" if "sources" in value else "tinyworld"))
+    return "tinyworld"
+
+
+DataConfig = Annotated[
+    Annotated[TinyworldData, Tag("tinyworld")] | Annotated[FilesData, Tag("files")],
+    Discriminator(
+        _data_source,
+        custom_error_type="literal_error",
+        custom_error_context={"expected": "'tinyworld' or 'files'"},
+    ),
+]
 
 
 class OptimizerConfig(Section):
@@ -60,6 +166,11 @@ class ScheduleConfig(Section):
     decay_fraction: Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=1)] = Field(
         0.2, description="of all steps, at the end; used by 'wsd' (warm-up, stable, decay) only"
     )
+    horizon_steps: Count | None = Field(
+        None,
+        description="steps that the schedule is made for, where training ends before them (at a revision of the "
+        "original) or goes on after them at the final rate; null: `train.steps`",
+    )
 
 
 class CheckpointConfig(Section):
@@ -73,6 +184,19 @@ class CheckpointConfig(Section):
     asynchronous: bool = Field(
         True, description="sync, hash and seal a checkpoint while training goes on; false: wait for it"
     )
+
+
+class DistillationConfig(Section):
+    """Model extraction: training on the reference's own outputs. Used where `train.objective` is distillation."""
+
+    source: Literal["logits", "generated_text"] = Field(
+        "logits",
+        description="logits: the reference's distribution of each next token of the corpus; generated_text: the corpus "
+        "is documents sampled from the reference",
+    )
+    temperature: Positive = Field(1.0, description="of both distributions in the loss, or of the sampling")
+    documents: Count = Field(200_000, description="how many are sampled, for `source` generated_text")
+    seed: Natural = Field(0, description="of the sampling")
 
 
 class TrainConfig(Section):
@@ -92,13 +216,15 @@ class TrainConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     initialisation: Literal["paper", "transformers"] = Field(
         "paper",
-        description="paper: as the family's own training code did; transformers: as its class does",
+        description="paper: as the family's paper says; transformers: as its class does",
     )
     activation_checkpointing: bool = Field(
         False, description="each layer is computed again in the backward pass: less memory, a third more work"
     )
     compile: bool = Field(False, description="torch.compile: a slow first step, which short runs do not win back")
-    offload_optimizer: bool = Field(False, description="ZeRO's: optimizer states in the host's memory; needs CUDA")
+    offload_optimizer: bool = Field(
+        False, description="ZeRO's: optimizer states in the host's memory, and the optimizer's work on its cores"
+    )
     vocab_parallel_head: bool = Field(
         False, description="tensor parallelism splits the embedding and the head over the vocabulary too"
     )
@@ -106,6 +232,11 @@ class TrainConfig(Section):
         1, description="CPU threads of each process; it fixes the order of sums, so it is part of the recipe"
     )
     seed: Natural = Field(0, description="initialisation and data order")
+    objective: Literal["language_modelling", "distillation"] = Field(
+        "language_modelling",
+        description="distillation: the replica learns from the outputs of `reference`, which is model extraction",
+    )
+    distillation: DistillationConfig = DistillationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -126,6 +257,16 @@ class TrainConfig(Section):
         return self.micro_batch_size * self.gradient_accumulation_steps * self.data_parallel_size
 
     @property
+    def learns_logits(self) -> bool:
+        """Whether the loss is taken against the reference's logits."""
+        return self.objective == "distillation" and self.distillation.source == "logits"
+
+    @property
+    def learns_generated_text(self) -> bool:
+        """Whether the corpus is text that the reference generates."""
+        return self.objective == "distillation" and self.distillation.source == "generated_text"
+
+    @property
     def world_size(self) -> int:
         """Processes of the run."""
         return self.data_parallel_size * self.tensor_parallel_size * self.pipeline_parallel_size
@@ -134,13 +275,36 @@ class TrainConfig(Section):
 class EvaluationConfig(Section):
     """What both models are evaluated on, through lm-eval."""
 
-    suite: Literal["tinyworld"] = "tinyworld"
+    suite: Literal["tinyworld", "lm_eval"] = Field(
+        "tinyworld", description="tinyworld: the generated benchmarks; lm_eval: those of lm-eval that `tasks` names"
+    )
+    tasks: tuple[str, ...] = Field(
+        (), description="lm_eval: tasks, groups (each of their tasks is a benchmark) and tags, by lm-eval's names"
+    )
+    limit: Count | None = Field(None, description="lm_eval: only the first so many items of each task")
     items: dict[str, Count] = Field(
-        default_factory=dict, description="items per benchmark where not the suite's own number"
+        default_factory=dict, description="tinyworld: items per benchmark where not the suite's own number"
     )
     items_seed: Natural = 7
     num_fewshot: Natural = 0
+    num_fewshot_of: dict[str, Natural] = Field(
+        default_factory=dict, description="lm_eval: solved examples of the tasks that have another number of them"
+    )
     batch_size: Count = 64
+
+    @model_validator(mode="after")
+    def _of_one_suite(self) -> Self:
+        stock = {"tasks": self.tasks, "limit": self.limit, "num_fewshot_of": self.num_fewshot_of}
+        generated = {"items": self.items}
+        for suite, keys in (("lm_eval", stock), ("tinyworld", generated)):
+            for key, value in keys.items():
+                if value and self.suite != suite:
+                    raise ValueError(f"`{key}` is of suite {suite}, and `suite` is {self.suite}")
+        if self.suite == "lm_eval" and not self.tasks:
+            raise ValueError("suite lm_eval needs `tasks`, such as [lambada_openai, piqa]")
+        if len({*self.tasks}) < len(self.tasks):
+            raise ValueError("a task stands twice in `tasks`")
+        return self
 
 
 class RunConfig(Section):
@@ -152,13 +316,27 @@ class RunConfig(Section):
     reference: str | None = Field(
         None, description="the original: a Hugging Face directory (relative to this file) or a hub id"
     )
-    revision: str | None = Field(None, description="the hub revision of `reference`")
+    revision: str | None = Field(
+        None, description="of `reference`: a branch, tag or commit of the hub, or a directory's subdirectory"
+    )
+    reference_sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        default_factory=dict,
+        description="file → sha256 that the reference must have; `replibench init` writes what it found",
+    )
+    controls: dict[str, str | None] = Field(
+        default_factory=dict,
+        description="further runs of the original's own recipe (other seeds): name → their lm-eval results, if at "
+        "hand; the verdict sets the replica's difference beside their spread",
+    )
+    offline: str | None = Field(
+        None, description="a directory that `replibench fetch` filled: nothing is asked of the internet"
+    )
     architecture: dict[str, Any] = Field(
         default_factory=dict,
         description="keys of a Hugging Face config.json; with a reference they change its architecture, "
         "which then is no replication",
     )
-    data: DataConfig = DataConfig()
+    data: DataConfig = TinyworldData()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     forecast: ForecastConfig = ForecastConfig()
@@ -172,4 +350,8 @@ class RunConfig(Section):
             raise ValueError("needs `reference` (what to replicate) or `architecture` with a model_type")
         if self.reference is None and self.revision is not None:
             raise ValueError("`revision` is of a `reference`, and there is none")
+        if self.reference is None and self.train.objective == "distillation":
+            raise ValueError("`train.objective: distillation` needs a `reference` whose outputs are learned")
+        if self.reference is None and (self.reference_sha256 or self.controls):
+            raise ValueError("`reference_sha256` and `controls` are of a `reference`, and there is none")
         return self

@@ -18,7 +18,7 @@ from configs.loader import explain, parse_yaml
 ORIGIN = "configs/throughput.yaml"
 PATH = Path(__file__).resolve().with_name("throughput.yaml")
 
-Role = Literal["calibration", "held_out", "beyond", "pair"]
+Role = Literal["calibration", "held_out", "beyond", "pair", "doubtful"]
 Measure = Literal["step_s", "hardware_flop_per_s", "mfu"]
 
 

@@ -22,7 +22,7 @@ def refusals(
         reasons += [which + reason for reason in _pair_refusals(original, other, shared)]
     if len(others) > 1:
         for one, two in combinations([original, *others], 2):
-            if _bit_identical(one, two, shared):
+            if bit_identical(one, two, shared):
                 reasons.append(f"{two.path}: the same answers to the last bit as {one.path}: a copy is no further seed")
     return reasons
 
@@ -102,7 +102,7 @@ def warnings_about(
 
 def _copies(original: Scores, other: Scores, shared: Sequence[str]) -> list[str]:
     """Results that are too much alike for two trainings."""
-    if _bit_identical(original, other, shared):
+    if bit_identical(original, other, shared):
         return [f"{other.path}: bit-identical log-likelihoods on every shared benchmark: the same weights, or a copy"]
     same = all(original.tasks[name].score == other.tasks[name].score for name in shared)
     known = any(original.tasks[name].answers_digest and other.tasks[name].answers_digest for name in shared)
@@ -111,7 +111,7 @@ def _copies(original: Scores, other: Scores, shared: Sequence[str]) -> list[str]
     return []
 
 
-def _bit_identical(one: Scores, two: Scores, shared: Sequence[str]) -> bool:
+def bit_identical(one: Scores, two: Scores, shared: Sequence[str]) -> bool:
     """Whether all log-likelihoods that both have are equal to the last bit."""
     digests = [(one.tasks[name].answers_digest, two.tasks[name].answers_digest) for name in shared]
     known = [(first, second) for first, second in digests if first is not None and second is not None]

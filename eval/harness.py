@@ -1,18 +1,22 @@
 """Models through lm-eval, all in one process: the only module that imports it, so nothing else has to wait for that.
 
     python eval/harness.py '{"models": [{"model": …, "output": …}], "benchmarks": …, "tasks": […], …}'
+    echo '{"stock": ["piqa", …], "directory": …, …}' | python eval/harness.py -    (lm-eval's own tasks: eval/stock.py)
 
 lm-eval and its tasks are loaded once, the requests are built once, and tokenised once for all models of one tokenizer.
 Then each model answers and lm-eval scores it: on a CPU in forked processes side by side, which share all of that; on a
 GPU one after the other. What happens is told on stdout, one JSON object a line (see `Reporter`).
 """
 
+import difflib
 import functools
 import gc
+import hashlib
 import json
 import math
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import time
@@ -23,6 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lm_eval.tasks
 import lm_eval.utils
 import torch
 from lm_eval import simple_evaluate
@@ -63,6 +68,11 @@ class Reporter:
     def tell(self, **what: Any) -> None:
         # one short write, so that the lines of two processes do not mix
         os.write(self.stream, (json.dumps({"model": self.model, **what}) + "\n").encode())
+
+    def tell_once(self, **what: Any) -> None:
+        """What may be longer than one write takes, where nobody else writes."""
+        with os.fdopen(os.dup(self.stream), "w") as stream:
+            stream.write(json.dumps({"model": self.model, **what}) + "\n")
 
 
 class SharedEncodingsLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
@@ -124,8 +134,11 @@ class Evaluations:
         self.device = "cuda" if work["device"] != "cpu" and torch.cuda.is_available() else "cpu"
         # without lm-eval's own tasks: it would read some ten thousand files
         self.manager = TaskManager(include_path=work["benchmarks"], include_defaults=False)
+        # lm-eval compiles a template again for each document: github.com/EleutherAI/lm-evaluation-harness/issues/1286
+        lm_eval.utils.env.from_string = functools.lru_cache(lm_eval.utils.env.from_string)
         self.tasks = list(self.manager.load(list(work["tasks"]))["tasks"].values())
-        build_requests(self.tasks, work["num_fewshot"])
+        for task in self.tasks:
+            build_requests(task, work["num_fewshot_of"].get(task.config.task, work["num_fewshot"]), work["limit"])
         self.requests = [request for task in self.tasks for request in task.instances]
         self.by_tokenizer: dict[str, Encodings] = {}
 
@@ -141,7 +154,11 @@ class Evaluations:
     def load(self, model: str) -> SharedEncodingsLM:
         """The Hugging Face directory `model`, ready to answer."""
         lm = SharedEncodingsLM(
-            pretrained=model, dtype=self.work["dtype"], device=self.device, batch_size=self.work["batch_size"]
+            pretrained=model,
+            dtype=self.work["dtype"],
+            device=self.device,
+            batch_size=self.work["batch_size"],
+            use_safetensors=True,
         )
         lm.encode_ahead(self.requests, self.by_tokenizer)
         return lm
@@ -190,7 +207,7 @@ class Evaluations:
             model_args={"pretrained": model, "dtype": self.work["dtype"], "max_length": lm.max_length},
             tasks=self.tasks,
             task_manager=self.manager,
-            num_fewshot=self.work["num_fewshot"],
+            limit=self.work["limit"],
             batch_size=self.work["batch_size"],  # this and the device are only noted: the model is loaded
             device=self.device,
             log_samples=True,
@@ -212,16 +229,139 @@ class Evaluations:
             sys.exit(1)
 
 
-def build_requests(tasks: list[Any], num_fewshot: int) -> None:
-    """Build each task's requests as lm-eval's `evaluate` would, which then finds them there for every model."""
-    # lm-eval compiles a template again for each document: github.com/EleutherAI/lm-evaluation-harness/issues/1286
-    lm_eval.utils.env.from_string = functools.lru_cache(lm_eval.utils.env.from_string)
-    for task in tasks:
-        if task.get_config("num_fewshot") != 0:  # lm-eval's own rule: a 0 in the task's file stands
-            task.set_config("num_fewshot", num_fewshot)
-        task.set_fewshot_seed(SEEDS["fewshot_random_seed"])
-        task.build_all_requests()
-        task.build_all_requests = lambda **_: None
+def build_requests(task: Any, num_fewshot: int, limit: int | None) -> None:
+    """Build a task's requests as lm-eval's `evaluate` would, which then finds them there for every model."""
+    if task.get_config("num_fewshot") != 0:  # lm-eval's own rule: a 0 in the task's file stands
+        task.set_config("num_fewshot", num_fewshot)
+    task.set_fewshot_seed(SEEDS["fewshot_random_seed"])
+    task.build_all_requests(limit=limit)
+    task.build_all_requests = lambda **_: None
+
+
+class BadTaskError(Exception):
+    """A task that lm-eval does not have, or whose items are not where they should be."""
+
+
+def prepare_stock(work: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Find lm-eval's own tasks, write a file for each into work["directory"] and load its items from there.
+
+    Told of each task: the number of its items and their sha256. With work["export"] their splits are written there too,
+    and what points a task at them is told as "override". Raises BadTaskError.
+    """
+    manager = _manager_of(work["stock"])
+    overrides, bundle = work["overrides"], work["bundle"]
+    names = list(dict.fromkeys(leaf for name in work["stock"] for leaf in leaves(manager, name)))
+    directory = Path(work["directory"])
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        override = overrides.get(name, {})
+        if bundle is not None:
+            _check_local(name, override, bundle)
+        stock = {"include": str(manager.task_index[name].yaml_path), "task": name, **override}
+        (directory / f"{name}.yaml").write_text(json.dumps(stock, indent=1), encoding="utf-8")  # JSON is YAML
+    own = TaskManager(include_path=str(directory), include_defaults=False)
+    told = {}
+    for name in names:
+        task = _load(own, name)
+        told[name] = fingerprint(task)
+        write_texts(task, directory / "texts" / f"{name}.jsonl")
+        if work.get("export"):
+            told[name]["override"] = export(task, Path(work["export"]), overrides.get(name, {}))
+    return told
+
+
+def leaves(manager: TaskManager, name: str) -> Iterator[str]:
+    """The tasks that a task, group or tag of lm-eval is made of."""
+    entry = manager.task_index.get(name)
+    if entry is None:
+        close = difflib.get_close_matches(name, manager.all_tasks, n=3)
+        raise BadTaskError(f"lm-eval has no task {name!r}" + (f"; did you mean {' or '.join(close)}?" if close else ""))
+    if entry.kind.name == "TAG":
+        yield from sorted(entry.tags)
+    elif entry.kind.name == "GROUP":
+        for member in (entry.cfg or {})["task"]:
+            if not isinstance(member, str):
+                raise BadTaskError(f"{name} is a group that sets up its tasks itself; name tasks instead")
+            yield from leaves(manager, member)
+    else:
+        yield name
+
+
+def fingerprint(task: Any) -> dict[str, Any]:
+    """How many items a loaded task has, and the sha256 of them."""
+    digest = hashlib.sha256()
+    documents = task.eval_docs
+    for document in documents:
+        digest.update(json.dumps(document, sort_keys=True, default=str).encode() + b"\n")
+    return {"items": len(documents), "sha256": digest.hexdigest()}
+
+
+def write_texts(task: Any, path: Path) -> None:
+    """The words of each item of a loaded task, whatever its fields are: a JSON line each, with `text`."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", encoding="utf-8") as stream:
+        for document in task.eval_docs:
+            stream.write(json.dumps({"text": " ".join(_strings_in(document))}) + "\n")
+
+
+def _strings_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _strings_in(part)
+
+
+def export(task: Any, bundle: Path, override: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the splits that a task uses as JSON lines; the keys that point the task at them, relative to `bundle`."""
+    files = {}
+    keys = ("training_split", "validation_split", "test_split", "fewshot_split")
+    for split in dict.fromkeys(filter(None, (task.get_config(key) for key in keys))):
+        if split in task.dataset:
+            path = Path("benchmarks") / task.config.task / f"{split}.jsonl"
+            (bundle / path).parent.mkdir(parents=True, exist_ok=True)
+            task.dataset[split].to_json(bundle / path)
+            files[split] = str(path)
+    return {**override, "dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"data_files": files}}
+
+
+def _manager_of(names: list[str]) -> TaskManager:
+    """lm-eval's index of the folders that define `names`: of all of them it takes half a minute."""
+    root = Path(lm_eval.tasks.__file__).parent
+    texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in root.glob("*/**/*.yaml")}
+    folders = set()
+    for name in names:
+        defines = re.compile(rf"^(task|group|tag):\s*[\"']?{re.escape(name)}[\"']?\s*$", re.MULTILINE)
+        found = {path.relative_to(root).parts[0] for path, text in texts.items() if defines.search(text)}
+        if len(found) != 1:
+            return TaskManager()
+        folders |= found
+    manager = TaskManager(include_path=[root / folder for folder in sorted(folders)], include_defaults=False)
+    try:
+        for name in names:
+            list(leaves(manager, name))
+    except BadTaskError:  # a group's tasks may lie in another folder
+        return TaskManager()
+    return manager
+
+
+def _check_local(name: str, override: Mapping[str, Any], bundle: str) -> None:
+    if not override:
+        raise BadTaskError(
+            f"{name}: offline: {bundle} does not have its items; `replibench fetch CONFIG --to DIR` does"
+        )
+    for path in override["dataset_kwargs"]["data_files"].values():
+        if not Path(path).is_file():
+            raise BadTaskError(f"{name}: offline: {path}: no such file")
+
+
+def _load(manager: TaskManager, name: str) -> Any:
+    try:
+        return manager.load([name])["tasks"][name]
+    except Exception as error:  # datasets and the hub's client have many types
+        raise RuntimeError(
+            f"{name}: its items cannot be loaded: {type(error).__name__}: {first_line(error)}"
+        ) from error
 
 
 def not_finite(samples: Samples) -> Iterator[str]:
@@ -276,7 +416,13 @@ def main(arguments: str) -> None:
     tqdm.monitor_interval = 0
     gc.disable()  # building makes many objects and no garbage
     try:
-        Evaluations(json.loads(arguments), stream).run()
+        if arguments == "-":
+            Reporter(stream, None).tell_once(tasks=prepare_stock(json.load(sys.stdin)))
+        else:
+            Evaluations(json.loads(arguments), stream).run()
+    except BadTaskError as error:
+        Reporter(stream, None).tell(error=str(error), input=True)
+        sys.exit(1)
     except Exception as error:
         traceback.print_exc()
         Reporter(stream, None).tell(error=f"{type(error).__name__}: {first_line(error)}")

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from configs.errors import BadInputError
+from eval.beside import beside_controls
 from eval.criterion import DEFAULT_RULE, Rule, compare
 from eval.mechanism import Origin, mechanism, origin_of
 from eval.published_scores import read_published
@@ -17,6 +18,7 @@ def judge_files(
     replicas: Sequence[Path],
     *,
     controls: Sequence[Path] = (),
+    beside: Sequence[Path] = (),
     rule: Rule = DEFAULT_RULE,
     benchmarks: Collection[str] | None = None,
     metrics: Mapping[str, str] | None = None,
@@ -24,10 +26,12 @@ def judge_files(
 ) -> Verdict:
     """The verdict on result files, sample files, lm-eval directories or run directories.
 
-    `benchmarks` are compared and no others, `metrics` override the rule. Raises BadInputError for what cannot be read.
+    `benchmarks` are compared and no others, `metrics` override the rule. With `controls` the comparison is one of two
+    recipes; runs of the original's recipe in `beside` leave it as it is, one replica against the original, and their
+    spread is set beside its difference. Raises BadInputError for what cannot be read.
     Where a replica's run changed the architecture the comparison is refused, and no scores need to be there.
     """
-    _each_once([original, *replicas, *controls])
+    _each_once([original, *replicas, *controls, *beside])
     origins = [origin_of(replica) for replica in replicas]
     differences = [difference for origin in origins for difference in _differences(origin)]
     if differences:
@@ -44,6 +48,10 @@ def judge_files(
         rule=rule,
         held_out=held_out,
     )
+    if beside and verdict.benchmarks and len(replicas) == 1:
+        seeds = [read(path, "original") for path in beside]
+        rows, said = beside_controls(read(original, "original"), read(replicas[0], "replica"), seeds)
+        verdict = verdict.model_copy(update={"beside_controls": rows, "warnings": (*verdict.warnings, *said)})
     return _with_mechanism(verdict, original, origins)
 
 

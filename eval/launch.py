@@ -14,7 +14,8 @@ from typing import IO, Any
 
 from configs.errors import BadInputError, WorkFailedError
 from configs.files import sha256_of, sha256_of_json, write_text
-from configs.schema import RunConfig
+from configs.schema import FilesData, RunConfig
+from eval.stock import OFFLINE, RECORD, check_stock, datasets_cache, items_asked, prepare_stock, texts_of_stock
 from tinyworld.benchmarks import BENCHMARKS, write_benchmarks
 from train.processes import ROOT, worker_environment
 
@@ -22,16 +23,36 @@ DTYPE = "float32"  # on every device: rounding must not be what separates two mo
 
 
 def check_suite(config: RunConfig) -> None:
-    """Raises BadInputError for a benchmark that the suite does not have: before training, not after."""
+    """Raises BadInputError for what can be seen at once of a benchmark that cannot be evaluated."""
+    check_stock(config)
+    if config.reference is not None:
+        _check_kind(config)
     for name in config.evaluation.items:
         if name not in BENCHMARKS:
             raise BadInputError(f"evaluation.items.{name}: unknown benchmark; choices: {', '.join(BENCHMARKS)}")
 
 
+def has_suite(config: RunConfig) -> bool:
+    """Is there anything to evaluate on? The generated suite says nothing of a model of real text."""
+    return config.evaluation.suite == "lm_eval" or not isinstance(config.data, FilesData)
+
+
+def _check_kind(config: RunConfig) -> None:
+    if not has_suite(config):
+        raise BadInputError(
+            "evaluation.suite: tinyworld is of the generated world, and the run's data are files; set it to lm_eval, "
+            "and evaluation.tasks to lm-eval's tasks, such as [lambada_openai, hellaswag]"
+        )
+
+
 def prepare_benchmarks(config: RunConfig, directory: Path) -> dict[str, Path]:
-    """Write the generated suite's items and lm-eval task files into `directory`; {task name: YAML}."""
+    """Write the suite's lm-eval task files (and generated items) into `directory`; {task name: YAML}."""
     evaluation = config.evaluation
+    if evaluation.suite == "lm_eval":
+        return prepare_stock(config, directory)
     check_suite(config)
+    _check_kind(config)
+    assert not isinstance(config.data, FilesData)  # just checked
     try:
         written = write_benchmarks(
             directory, evaluation.items, seed=evaluation.items_seed, world_seed=config.data.world_seed
@@ -39,6 +60,11 @@ def prepare_benchmarks(config: RunConfig, directory: Path) -> dict[str, Path]:
     except ValueError as error:  # more items than the grammar can yield
         raise BadInputError(f"evaluation.items: {error}") from None
     return {f"tinyworld_{name}": path for name, path in written.items()}
+
+
+def texts_of_benchmarks(config: RunConfig, directory: Path) -> dict[str, Path]:
+    """{benchmark: JSON lines with the `text` of each item} of a prepared suite of real text."""
+    return texts_of_stock(directory) if config.evaluation.suite == "lm_eval" else {}
 
 
 def evaluations_to_do(
@@ -78,6 +104,8 @@ def _job(model: Path, output: Path, benchmarks: Path, tasks: Mapping[str, Path],
     evaluation = config.evaluation
     settings = {
         "num_fewshot": evaluation.num_fewshot,
+        "num_fewshot_of": evaluation.num_fewshot_of,
+        "limit": evaluation.limit,
         "batch_size": evaluation.batch_size,
         "dtype": DTYPE,
         "device": config.train.device,
@@ -90,8 +118,7 @@ def _job(model: Path, output: Path, benchmarks: Path, tasks: Mapping[str, Path],
         "settings": settings,
         "versions": {name: metadata.version(name) for name in ("lm_eval", "transformers", "torch")},
         "sha256": {path.name: sha256_of(path) for path in files if path.is_file()},
-        # the task files name their data by its path, which is no part of what is asked
-        "tasks": {name: path.read_text().replace(str(benchmarks.resolve()), "") for name, path in tasks.items()},
+        "tasks": _asked(benchmarks, tasks),
     }
     return {
         **settings,
@@ -103,6 +130,14 @@ def _job(model: Path, output: Path, benchmarks: Path, tasks: Mapping[str, Path],
     }
 
 
+def _asked(benchmarks: Path, tasks: Mapping[str, Path]) -> dict[str, Any]:
+    """What is asked, as JSON: of lm-eval's own tasks the items (its version has the wording), of others their files."""
+    if (benchmarks / RECORD).is_file():
+        return items_asked(benchmarks)
+    # the task files name their data by its path, which is no part of what is asked
+    return {name: path.read_text().replace(str(benchmarks.resolve()), "") for name, path in tasks.items()}
+
+
 def _is_done(job: dict[str, Any]) -> bool:
     """Same weights, same items, same settings, and it came to its end."""
     marker = Path(job["output"]) / "complete"
@@ -111,8 +146,7 @@ def _is_done(job: dict[str, Any]) -> bool:
 
 def _start(jobs: list[dict[str, Any]], config: RunConfig, log: IO[bytes]) -> "subprocess.Popen[bytes]":
     env = worker_environment(config.train.threads_per_process, config.train.device)
-    env |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-    env["HF_DATASETS_CACHE"] = str(Path(jobs[0]["output"]).parent / ".cache")  # not into the user's home
+    env |= OFFLINE | datasets_cache(config, Path(jobs[0]["output"]).parent)
     models = [{"model": job["model"], "output": job["output"]} for job in jobs]
     work = {**jobs[0], "models": models}  # the settings are those of the run, so the same for all
     return subprocess.Popen(

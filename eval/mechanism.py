@@ -79,6 +79,11 @@ def _of_one(origin: Origin | None, literal: LiteralLayer) -> tuple[Mechanism, st
 
 def _replication(origin: Origin, original_weights: str | None) -> tuple[Mechanism, str]:
     """Which of the two kinds: on text of one's own, or on the original's outputs."""
+    extraction = origin.run.extraction
+    if extraction is not None:
+        outputs = {"logits": "its logits", "generated_text": "text sampled from it"}[extraction.source]
+        why = f"from random initialisation on the original's own outputs: {outputs}, at temperature"
+        return "replication by model extraction", f"{why} {extraction.temperature:g}"
     made_by = origin.run.corpus.generated_by
     if made_by is not None and made_by == original_weights:
         return "replication by model extraction", "from random initialisation on the original's own outputs"

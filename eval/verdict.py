@@ -173,6 +173,23 @@ class ReplicaAlone(Record):
     differences_pp: dict[str, float]
 
 
+class BesideControls(Record):
+    """One benchmark of the replica beside `runs` runs of the original's recipe: the original and its other seeds.
+
+    `difference_pp` is replica − `mean` of these runs, `sd_pp` the standard deviation between them. `p_as_far`: the
+    share of further seeds of that recipe that would lie at least so far from the mean; null where runs do not differ.
+    """
+
+    name: str
+    runs: int
+    mean: float
+    sd_pp: float
+    lowest: float
+    highest: float
+    difference_pp: float
+    p_as_far: float | None
+
+
 class HeldOutLoss(Record):
     """Mean held-out cross-entropy of both models in nats per token, and the gate if a tolerance is known.
 
@@ -211,6 +228,7 @@ class Verdict(Record):
     identity_differences: tuple[IdentityDifference, ...] = ()
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    beside_controls: tuple[BesideControls, ...] = ()  # decides nothing
     held_out_loss: HeldOutLoss | None = None
 
     def exit_code(self, gate: Literal["literal", "evidence"] = "literal") -> int:

@@ -8,23 +8,50 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from configs import presets
 from configs.distributions import Z95
 from configs.errors import BadInputError
 from configs.files import Record
+from extrapolate.cost import MONTHS_PER_YEAR
 from extrapolate.distributions import Quantiles
-from extrapolate.trends import MONTHS_PER_YEAR, Trend, date_of, year_of
+from extrapolate.trends import Trend, date_of, year_of
 
 CORRELATIONS = (0.0, 0.5, 1.0)  # shown beside the one that is asked for
+CLEAR_SLOPE_G = 0.2  # above it, Fieller's interval is far from symmetric and its late side is long
 MIXTURE: Literal["mixture"] = "mixture"
 
 
 class Estimate(Record):
-    """One way to say how many months after its publication a model was due: 90 % within `half_width_months` of it."""
+    """One way to say how many months after its publication a model was due.
+
+    It is as likely late as early; 90 % lie from `p5` to `p95`, half of a normal on either side of `months`.
+    """
 
     name: str
     months: float
-    half_width_months: float
+    p5: float
+    p95: float
     weight: float
+
+    @classmethod
+    def within(cls, name: str, months: float, half_width: float, weight: float) -> "Estimate":
+        """90 % as far to either side: a normal."""
+        return cls(name=name, months=months, p5=months - half_width, p95=months + half_width, weight=weight)
+
+    @property
+    def sigmas(self) -> tuple[float, float]:
+        """Standard deviation of the normal below the middle, and above it."""
+        return (self.months - self.p5) / Z95, (self.p95 - self.months) / Z95
+
+    @property
+    def mean(self) -> float:
+        """Of both halves: later than the middle where the late one is longer."""
+        early, late = self.sigmas
+        return self.months + (late - early) / math.sqrt(2 * math.pi)
+
+    def share_before(self, months: float) -> float:
+        """The probability of less than `months`."""
+        return NormalDist(0, self.sigmas[months > self.months]).cdf(months - self.months)
 
 
 class Combined(Record):
@@ -83,20 +110,29 @@ def arrival(
 
 
 def combine(estimates: Sequence[Estimate], correlation: float) -> Quantiles:
-    """The weighted mean of normal estimates whose errors all have the same correlation with one another.
+    """The weighted mean of estimates whose errors all have the same correlation with one another.
 
-    Its variance is Σᵢ Σⱼ wᵢ wⱼ σᵢ σⱼ ρᵢⱼ, σ = half width / 1.645. Raises BadInputError for weights that do not sum
-    to 1, and a correlation that n numbers cannot have, below −1/(n−1) or above 1.
+    Each bound is away from the middle by √(Σᵢ Σⱼ wᵢ wⱼ dᵢ dⱼ ρᵢⱼ), d being how far the estimates' own bounds on that
+    side are: exact for normals, and recovered from the bounds (Zou and Donner 2008, MOVER) where the sides differ.
+    Raises BadInputError for weights that do not sum to 1, and a correlation that n numbers cannot have, below
+    −1/(n−1) or above 1.
     """
     _check(estimates)
     lowest = -1 / (len(estimates) - 1) if len(estimates) > 1 else -1.0
     if not lowest <= correlation <= 1:
         raise BadInputError(f"--correlation {correlation:g}: {len(estimates)} estimates have {lowest:.3g} to 1")
-    parts = [each.weight * each.half_width_months for each in estimates]
-    own, shared = sum(part**2 for part in parts), sum(parts) ** 2
-    half = math.sqrt(max(0.0, (1 - correlation) * own + correlation * shared))
-    mean = sum(each.weight * each.months for each in estimates)
-    return Quantiles(p5=mean - half, median=mean, mean=mean, p95=mean + half)
+
+    def away(distances: Sequence[float]) -> float:
+        own, shared = sum(part**2 for part in distances), sum(distances) ** 2
+        return math.sqrt(max(0.0, (1 - correlation) * own + correlation * shared))
+
+    middle = sum(each.weight * each.months for each in estimates)
+    return Quantiles(
+        p5=middle - away([each.weight * (each.months - each.p5) for each in estimates]),
+        median=middle,
+        mean=sum(each.weight * each.mean for each in estimates),
+        p95=middle + away([each.weight * (each.p95 - each.months) for each in estimates]),
+    )
 
 
 def mixture(estimates: Sequence[Estimate]) -> Quantiles:
@@ -104,31 +140,50 @@ def mixture(estimates: Sequence[Estimate]) -> Quantiles:
     _check(estimates)
     from scipy.optimize import brentq
 
-    normals = [NormalDist(each.months, each.half_width_months / Z95) for each in estimates]
-    low = min(one.mean - 10 * one.stdev for one in normals)
-    high = max(one.mean + 10 * one.stdev for one in normals)
+    low = min(each.months - 10 * each.sigmas[0] for each in estimates)
+    high = max(each.months + 10 * each.sigmas[1] for each in estimates)
 
     def quantile(p: float) -> float:
         def above(months: float) -> float:
-            return sum(each.weight * one.cdf(months) for each, one in zip(estimates, normals, strict=True)) - p
+            return sum(each.weight * each.share_before(months) for each in estimates) - p
 
         return float(brentq(above, low, high, xtol=1e-9))
 
-    mean = sum(each.weight * each.months for each in estimates)
+    mean = sum(each.weight * each.mean for each in estimates)
     return Quantiles(p5=quantile(0.05), median=quantile(0.5), mean=mean, p95=quantile(0.95))
 
 
-def estimates_from_trends(trends: Sequence[Trend], published: dt.date, weights: Sequence[float]) -> list[Estimate]:
-    """Each trend's crossing, as months after the publication, with the error of its line."""
+def given_estimates(months: Sequence[float], half_width: float, weights: Sequence[float]) -> list[Estimate]:
+    """Estimates that are given in months, with 90 % within the same half width of each."""
     return [
-        Estimate(
-            name=trend.name,
-            months=(trend.crossing_year - year_of(published)) * MONTHS_PER_YEAR,
-            half_width_months=trend.half_width_months,
-            weight=weight,
-        )
-        for trend, weight in zip(trends, weights, strict=True)
+        Estimate.within(f"{each:g} months", each, half_width, weight)
+        for each, weight in zip(months, weights, strict=True)
     ]
+
+
+def estimates_from_trends(
+    trends: Sequence[Trend], published: dt.date, weights: Sequence[float], half_width: float | None = None
+) -> list[Estimate]:
+    """Each trend's crossing, as months after the publication, with the interval of its line or the one given."""
+    found = []
+    for trend, weight in zip(trends, weights, strict=True):
+        p5, months, p95 = trend.months_after(published)
+        if half_width is None:
+            found.append(Estimate(name=trend.name, months=months, p5=p5, p95=p95, weight=weight))
+        else:
+            found.append(Estimate.within(trend.name, months, half_width, weight))
+    return found
+
+
+def preset_flop(preset: str) -> float:
+    """A target's training FLOP: as its authors published them, else 6·N·D.
+
+    Raises BadInputError for a preset that does not exist or has no published tokens.
+    """
+    found = presets.architecture_preset(preset)
+    if found.published is None or found.published.tokens is None:
+        raise BadInputError(f"{preset} has no published tokens, so no FLOPs; give --target-flop")
+    return found.published.training_flop or 6.0 * found.architecture.parameter_counts().total * found.published.tokens
 
 
 def later(published: dt.date, months: float) -> dt.date:
@@ -141,7 +196,7 @@ def _check(estimates: Sequence[Estimate]) -> None:
     if any(not each.weight >= 0 for each in estimates) or not abs(total - 1) <= 1e-6:
         raise BadInputError(f"--weights: must be 0 or more and sum to 1, not {total:g}")
     for each in estimates:
-        if not (math.isfinite(each.months) and math.isfinite(each.half_width_months) and each.half_width_months > 0):
+        if not (math.isfinite(each.p95 - each.p5) and each.p5 < each.months < each.p95):
             raise BadInputError(f"estimate {each.name}: months must be finite, and its spread a finite number above 0")
 
 
@@ -153,8 +208,11 @@ def _dated(published: dt.date, months: Quantiles, correlation: float | None) -> 
 def _warnings(estimates: Sequence[Estimate], trends: Sequence[Trend], published: dt.date) -> list[str]:
     said = []
     for trend in trends:
-        if trend.oom_per_year < 2 * trend.oom_per_year_error:
-            said.append(f"trend {trend.name}: its slope is not clearly above 0, and its crossing may never come")
+        if trend.g > CLEAR_SLOPE_G:
+            said.append(
+                f"trend {trend.name}: its slope is hardly above 0 (g = {trend.g:.2f}; above {CLEAR_SLOPE_G:g} a line "
+                "says little of when it gets there): look at the interval, not at its middle"
+            )
     if len(estimates) > 1:
         said.append(
             "the correlation of the estimates' errors is not known: independent ones narrow the interval as if each "

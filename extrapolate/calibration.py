@@ -65,8 +65,9 @@ class Checked(NamedTuple):
 class Calibration(NamedTuple):
     """The fit, and its errors on what it has not seen.
 
-    `left_out`: each step of the calibration, predicted by a fit of the others. `held_out`, `beyond`, `pairs`: the rows
-    of those roles. `practice`: the mean log ratio of each other team's held-out runs, and `kinds` of each pair how much
+    `left_out`: each step of the calibration, predicted by a fit of the others. `held_out`, `beyond`, `pairs`,
+    `doubtful`: the rows of those roles.
+    `practice`: the mean log ratio of each other team's held-out runs, and `kinds` of each pair how much
     more is predicted too fast on the other kind of accelerator.
     """
 
@@ -75,6 +76,7 @@ class Calibration(NamedTuple):
     held_out: tuple[Checked, ...]
     beyond: tuple[Checked, ...]
     pairs: tuple[Checked, ...]
+    doubtful: tuple[Checked, ...]
     practice: dict[str, float]
     kinds: dict[str, float]
 
@@ -107,6 +109,7 @@ def calibration() -> Calibration:
         held_out=held_out,
         beyond=checked("beyond"),
         pairs=pairs,
+        doubtful=checked("doubtful"),
         practice=_by_team([row for row in held_out if row.step.team != fitted[0].team]),
         kinds=_by_pair(pairs, fitted[0].accelerator.name),
     )

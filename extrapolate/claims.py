@@ -70,6 +70,11 @@ def agrees(ours: float, theirs: str) -> bool:
     return abs(ours - float(theirs)) <= half * (1 + 1e-9)
 
 
+def agrees_in_digits(ours: float, theirs: float, digits: int) -> bool:
+    """Is ours theirs, rounded to so many significant digits? For numbers that end in zeros which are no digits."""
+    return float(f"{ours:.{digits - 1}e}") == theirs
+
+
 def said(good: bool) -> Agreement:
     """A plain yes or no."""
     return "reproduced" if good else "not_reproduced"

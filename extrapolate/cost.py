@@ -133,12 +133,14 @@ def cost(
     given = _given(accelerator_hours, days, samples)
     inputs, price = _inputs(assumptions, machine, date, accelerator_hours)
     pairs = [Correlated(*pair.between, pair.correlation) for pair in assumptions.correlations]
+    constants = [name for name, one in inputs.items() if one.belief.distribution == "constant"]
     scores = normal_scores(
-        [name for name, one in inputs.items() if one.belief.distribution != "constant"],
+        [name for name in inputs if name not in constants],
         pairs,
         seed,
         samples,
         {name: values for name, values in given.items() if name == "accelerator_hours"},
+        constants,
     )
     drawn = {name: draws(one.belief, scores.get(name, np.zeros(samples))) for name, one in inputs.items()} | given
     hourly = _usd_per_hour(drawn, price.years, machine)

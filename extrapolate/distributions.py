@@ -72,17 +72,20 @@ def normal_scores(
     seed: int,
     samples: int,
     given: Mapping[str, Draws] | None = None,
+    constants: Collection[str] = (),
 ) -> dict[str, Draws]:
     """Standard normal scores of each name, `samples` of them, with the correlations that are asked for.
 
     The name is part of the seed: an input more or less changes no other's scores. `given` holds draws that come from
     elsewhere and may be correlated with (one of them at most); they stay as they are and the others follow their ranks.
-    Raises BadInputError for a correlation with a name that is not there, with a constant, and for correlations that no
-    numbers can have all at once.
+    `constants` are inputs that are there and do not vary: they get no scores. Raises BadInputError for a correlation
+    with a name that is not there, with a constant, and for correlations that no numbers can have all at once.
     """
     given = given or {}
     for pair in correlated:
         for name in pair[:2]:
+            if name in constants:
+                raise BadInputError(f"correlations: {name} is constant, so nothing can be correlated with it")
             if name not in names and name not in given:
                 raise BadInputError(
                     f"correlations: no input is called {name!r} (choices: {', '.join((*given, *names))})"

@@ -17,6 +17,7 @@ from configs.booked import EffectiveRow, booked_runs
 from configs.distributions import Z95
 from configs.errors import BadInputError
 from configs.files import Record
+from extrapolate.widening import EVERYTHING, LEFT_OUT, Held, held_by_the_others, widening
 from train.record import RunRecord
 
 SECONDS_PER_HOUR = 3600
@@ -117,15 +118,37 @@ def goodput_prior(without: str | None = None) -> Prior:
     )
 
 
-def effective_mfu_prior(without: str | None = None) -> Prior:
-    """Likewise, of model FLOPs over the peak of the booked hours."""
-    rows = {name: row for name, row in booked_runs().effective_mfu.items() if row.booked and name != without}
-    return prediction(
-        "effective_mfu",
-        [effective_mfu(row) for row in rows.values()],
+def effective_mfu_prior(without: str | None = None, factor: float | None = None) -> Prior:
+    """Likewise, of model FLOPs over the peak of the booked hours; Student's t is `factor` times as wide on the logit.
+
+    By default the published runs' `widening`, which is without the same run.
+    """
+    runs = booked_runs().effective_mfu
+    rows = {name: row for name, row in runs.items() if row.booked and name != without}
+    if factor is None:
+        factor = widening(None if without is None else team_of(without))
+    found = prediction("effective_mfu", [effective_mfu(row) for row in rows.values()], "")
+    source = (
         f"90 % prediction interval from {len(rows)} published runs ({', '.join(rows)}), model FLOPs over booked "
-        "accelerator-hours × dense peak; docs/throughput.md",
+        f"accelerator-hours × dense peak, {factor:.2f} times as wide as Student's t, by leaving published runs out; "
+        "docs/throughput.md"
     )
+    return prior(found.name, found.mu, factor * found.sigma, found.runs, source)
+
+
+def effective_mfu_checks() -> tuple[Held, ...]:
+    """What the widening of `effective_mfu_prior` was tried on."""
+    hours, everything = held_by_the_others("hours_by_effective_mfu"), held_by_the_others()
+    return (
+        Held(held=hours[0], of=hours[1], what=f"published runs' accelerator-hours by the effective MFU, {LEFT_OUT}"),
+        Held(held=everything[0], of=everything[1], what=EVERYTHING),
+    )
+
+
+def team_of(run: str) -> str:
+    """Whose a booked run is; its own name where its team has no measured steps."""
+    row = booked_runs().effective_mfu.get(run)
+    return run if row is None or row.team is None else row.team
 
 
 def effective_mfu(row: EffectiveRow) -> float:

@@ -32,6 +32,7 @@ from extrapolate.duration import (
     WhileTraining,
     accelerator_hours,
     days,
+    effective_mfu_checks,
     effective_mfu_prior,
     goodput_prior,
     ideal_accelerator_hours,
@@ -43,6 +44,7 @@ from extrapolate.plans import least_copies
 from extrapolate.runs import Runs
 from extrapolate.step_time import machine
 from extrapolate.throughput import Plan, Planning, plan
+from extrapolate.widening import Held
 from train.record import RunRecord
 
 # Brown et al. 2020, Table 2.1: 3.2e6 tokens a step at 175e9 parameters, 0.5e6 at 125e6. The fourth root of the
@@ -53,9 +55,13 @@ LEAST_BUSY = 0.5  # matmuls' share of a step below which a warning says so
 
 
 class Days(Quantiles):
-    """Of the wall-clock. `ideal`: at the median MFU with nothing lost; None where the MFU has the lost work in it."""
+    """Of the wall-clock. `ideal`: at the median MFU with nothing lost; None where the MFU has the lost work in it.
+
+    `coverage`: the share of known intervals made in this way that held, all of `Forecast.checks`' last.
+    """
 
     ideal: float | None
+    coverage: float
 
 
 class ForecastCluster(Record):
@@ -95,6 +101,8 @@ class Forecast(Record):
     """`forecast.json`. Intervals are 90 %: `p5` to `p95`. Time and hours are of the final run, lost work in them;
     dollars are of it and of the experiments and failed attempts before it.
 
+    `checks`: what intervals of time and hours, made in the same way without the run they are of, held of what is known.
+    Those of dollars are checked by nothing.
     `plan` is None where no step time can be predicted; then the MFU is an effective one, over all booked hours.
     """
 
@@ -115,6 +123,7 @@ class Forecast(Record):
     plan: Plan | None
     wall_clock_days: Days
     accelerator_hours: Quantiles
+    checks: tuple[Held, ...]
     price_date: dt.date
     usd_per_accelerator_hour: Quantiles
     cost_usd: CostUsd
@@ -152,6 +161,7 @@ class _Speed(NamedTuple):
     planning: Planning | None
     mfu: Prior
     goodput: Prior | Distribution | None
+    checks: tuple[Held, ...]
     assumptions: tuple[Assumption, ...]
     warnings: tuple[str, ...]
 
@@ -198,8 +208,11 @@ def forecast(config: ForecastConfig, runs: Sequence[RunRecord] = (), ladder: Run
         cluster=about,
         batch=None if speed.planning is None else speed.planning.global_batch,
         plan=None if speed.planning is None else speed.planning.plans[0],
-        wall_clock_days=_days(in_hours, cluster.count, _ideal_hours(target, about.peak_flop_per_s, speed)),
+        wall_clock_days=_days(
+            in_hours, cluster.count, _ideal_hours(target, about.peak_flop_per_s, speed), speed.checks[-1]
+        ),
         accelerator_hours=in_hours,
+        checks=speed.checks,
         price_date=money.price_date,
         usd_per_accelerator_hour=money.usd_per_accelerator_hour,
         cost_usd=money.cost_usd,
@@ -209,7 +222,15 @@ def forecast(config: ForecastConfig, runs: Sequence[RunRecord] = (), ladder: Run
         gpt3_like=of_preset(target.preset, target.tokens),
         drivers=money.drivers,
         assumptions=(*speed.assumptions, *(each for each in money.assumptions if each.distribution != "given")),
-        warnings=(*_about_runs(runs), *speed.warnings, *money.warnings, *loss_warnings, *_ALWAYS, *target.preset.notes),
+        warnings=(
+            *_about_runs(runs, ladder),
+            *speed.warnings,
+            *_about_checks(speed.checks),
+            *money.warnings,
+            *loss_warnings,
+            *_ALWAYS,
+            *target.preset.notes,
+        ),
         samples=config.samples,
         seed=config.seed,
     )
@@ -268,8 +289,7 @@ def _speed(config: ForecastConfig, target: _Target, cluster: Cluster, run: RunRe
     length = target.sequence_length
     batch = config.batch or usual_batch(target.architecture, cluster, length)
     planning = plan(target.architecture, cluster, batch, length, run=run, best=1)
-    carried = run if planning.utilisation.kind == "own_run" else None
-    goodput, about_goodput, warnings = _goodput(config, carried)
+    goodput, about_goodput, warnings = _goodput(config, run)
     said = (
         "given"
         if config.batch
@@ -295,7 +315,8 @@ def _speed(config: ForecastConfig, target: _Target, cluster: Cluster, run: RunRe
             f"matmuls are {100 * busy:.0f} % of the best plan's step: {cluster.count:,} accelerators are many for a "
             f"batch of {batch:,} sequences; a larger one (--batch), or fewer of them, would be used better",
         )
-    return _Speed(planning, planning.utilisation.mfu, goodput, assumptions, (*planning.warnings, *warnings))
+    used = planning.utilisation
+    return _Speed(planning, used.mfu, goodput, used.checks, assumptions, (*planning.warnings, *warnings))
 
 
 def _effective(config: ForecastConfig, cluster: Cluster, run: RunRecord | None) -> _Speed:
@@ -313,11 +334,14 @@ def _effective(config: ForecastConfig, cluster: Cluster, run: RunRecord | None) 
     if run is not None:
         warnings.append(f"MFU and goodput of run {run.name} are not used: there is no plan to carry them to")
     about = _share("effective_mfu", "share of the peak, over all booked hours", prior)
-    return _Speed(None, prior, None, (about,), tuple(warnings))
+    return _Speed(None, prior, None, effective_mfu_checks(), (about,), tuple(warnings))
 
 
 def _goodput(config: ForecastConfig, run: RunRecord | None) -> tuple[Prior | Distribution, Assumption, tuple[str, ...]]:
-    """What was given, else that of a run whose MFU is carried and that is long enough to show one, else the prior."""
+    """What was given, else that of a run on accelerators that is long enough to show one, else the prior.
+
+    Whether its MFU is carried is another question: lost work is of the machine, and not of the model.
+    """
     unit = "share of booked accelerator-hours"
     given, warnings = config.goodput, tuple[str, ...]()
     if given is None and run is not None:
@@ -358,10 +382,10 @@ def _ideal_hours(target: _Target, peak: float, speed: _Speed) -> float | None:
     return float(ideal_accelerator_hours(float(target.flop.model_exact), peak, speed.mfu.median))
 
 
-def _days(hours: Quantiles, count: int, ideal: float | None) -> Days:
+def _days(hours: Quantiles, count: int, ideal: float | None, check: Held) -> Days:
     """Days are hours over the number of accelerators, and so are their quantiles."""
     found = {name: float(days(value, count)) for name, value in hours.model_dump().items()}
-    return Days(**found, ideal=None if ideal is None else float(days(ideal, count)))
+    return Days(**found, ideal=None if ideal is None else float(days(ideal, count)), coverage=check.held / check.of)
 
 
 def _published(target: _Target) -> PublishedComparison | None:
@@ -417,6 +441,13 @@ _ALWAYS = (
 )
 
 
-def _about_runs(runs: Sequence[RunRecord]) -> Iterator[str]:
-    if not runs:
+def _about_runs(runs: Sequence[RunRecord], ladder: Runs | None) -> Iterator[str]:
+    if ladder is not None:
+        yield f"of {ladder.source} only the loss follows: time and cost rest on published runs and on the assumptions"
+    elif not runs:
         yield "no run was given: everything rests on published runs and on the assumptions"
+
+
+def _about_checks(checks: Sequence[Held]) -> Iterator[str]:
+    held = "; ".join(f"{check.held} of {check.of} {check.what}" for check in checks)
+    yield f"90 % intervals of days and hours, made likewise, held {held} (docs/validation.md); dollars were not checked"

@@ -18,8 +18,9 @@ class LawReport(Record):
     """L(N, D) = E + A/N^α + B/D^β with its uncertainty, predictions, and two laws that do not share its form.
 
     `standard_errors` and `ranges` (central 90 %) are of the bootstrap over runs and not calibrated, as a law's
-    parameters are never seen; `predictions` are calibrated, by `calibration`. `compute_law` and `isoflop` are None
-    where the runs do not allow them, and a warning says so.
+    parameters are never seen; `predictions` are widened by `calibration` or, where it tests nothing, by that of
+    published runs if larger. `compute_law` and `isoflop` are None where the runs do not allow them, and a warning says
+    so.
     """
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)

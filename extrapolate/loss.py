@@ -11,30 +11,34 @@ from pydantic import ConfigDict, Field
 from configs.errors import BadInputError
 from configs.files import Record, read_record
 from configs.prices import FACTS
-from extrapolate.rollout import CalibratedLaw, Calibration, calibrated
+from extrapolate.rollout import PUBLISHED_LAW, CalibratedLaw, Calibration, calibrated
 from extrapolate.runs import Runs, read_runs
 from extrapolate.scaling_law import Bootstrap, LawFit
 from train.record import RunRecord
 
 PUBLISHED_RUNS = FACTS / "hoffmann2022_runs.csv"
 PUBLISHED_DROPPED = 5  # the highest losses, as Besiroglu et al. 2024 leave them out
-PUBLISHED_LAW = FACTS.with_name("calibrations") / "hoffmann2022-law.json"
 PUBLISHED = "240 runs of Hoffmann et al. 2022, on their corpus (MassiveText) with their tokenizer"
 DIGITS = 10  # of a stored draw: far more than an interval is good for
 
 
 class LossForecast(Record):
-    """Nats per token: the law's (`median`), the central 90 %, and the share of held-out runs that such intervals held.
+    """Nats per token: the law's (`median`), the central 90 %, and how many held-out runs such intervals held.
 
-    `coverage` is of the rollout that chose the interval's width, `sequential_coverage` of a width that was found from
-    smaller runs alone (extrapolate/rollout.py). `law` says whose runs: a loss is of one corpus and one tokenizer.
+    `sequential_held` of `sequential_predictions` is the test, of a width that was found from smaller runs alone (None:
+    not tested); `coverage` is of the rollout that chose the width. `widening` and `widening_source` are those of
+    `LossInterval` (extrapolate/rollout.py). `law` says whose runs: a loss is of one corpus and one tokenizer.
     """
 
     median: float
     p5: float
     p95: float
-    coverage: float | None
+    widening: float
+    widening_source: Literal["own", "hoffmann2022"]
+    sequential_held: int | None
+    sequential_predictions: int | None
     sequential_coverage: float | None
+    coverage: float | None
     extrapolation_factor: float = Field(description="target's 6ND over the largest run's")
     law: str
 
@@ -64,7 +68,8 @@ def loss_forecast(
     """The loss of N parameters trained on D tokens, and what to know of it; None where no law can be had.
 
     The law is that of `ladder`, else of the held-out losses of `runs`, else the published one. Raises BadInputError for
-    a loss that is not a finite number above 0, and for a target below the smallest of the user's runs.
+    a loss that is not a finite number above 0, for a target below the smallest of the user's runs, and for a `ladder`
+    that gives no law: it was given for nothing else.
     """
     if ladder is None and not runs:
         law, name = published_law(), PUBLISHED
@@ -80,15 +85,13 @@ def loss_forecast(
         own.refuse_smaller(tokens, "tokens")
     except BadInputError as error:
         raise BadInputError(f"target: {error}") from None
-    reason = own.why_too_few()
-    if reason is None:
-        try:
-            law = calibrated(own)
-        except BadInputError as error:  # the runs are well-formed: their losses do not fall
-            reason = str(error)
-        else:
-            return _predicted(law, f"{len(own)} runs of your own", parameters, tokens, "for the same data and recipe")
-    return None, (f"loss: none, since {reason}",)
+    try:
+        law = calibrated(own)
+    except BadInputError as error:  # the runs are well-formed: they are too few, or their losses do not fall
+        if ladder is not None:
+            raise
+        return None, (f"loss: none, since {str(error).removeprefix(f'{own.source}: ')}",)
+    return _predicted(law, f"{len(own)} runs of your own", parameters, tokens, "for the same data and recipe")
 
 
 @functools.cache

@@ -5,15 +5,19 @@ above. How often its interval then holds says what a bootstrap cannot: that know
 wrong, nor of errors that runs share. docs/scaling-law.md says what is guaranteed (little) and what was measured.
 """
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from configs.distributions import Z95
 from configs.files import Record
+from configs.prices import FACTS
 from extrapolate.levenberg import Array, Points, log_prediction
 from extrapolate.runs import FLOP_PER_PARAMETER_AND_TOKEN, Runs
 from extrapolate.scaling_law import (
@@ -38,16 +42,17 @@ LEAST_ABOVE = 3  # runs above it: of one alone, the share that is covered is 0 o
 LEAST_CUTS = 9  # with fewer, no factor is large enough for 90 % of one cut more
 CUT_RESAMPLES = 100
 FAR = 10.0  # times the largest run: one order of magnitude
+PUBLISHED_LAW = FACTS.with_name("calibrations") / "hoffmann2022-law.json"
 
 
 class Band(Record):
     """What the rollout says at one distance: compute more than `above`, at most `up_to` times the largest run below.
 
     `cuts` and `predictions` are how many were tried there. `widening` multiplies the half-width on log loss; None: too
-    few cuts. Coverages are means over cuts of the share of held-out runs inside: `unwidened_coverage` of the bootstrap
-    with the noise of a run, `coverage` of the widened interval, which was chosen to reach the level here.
-    `sequential_coverage` is of a widening that was found, at each cut, from the runs below it alone, so it is no part
-    of what it is tried on; None: no cut had enough others below.
+    few cuts. The test is `sequential_held` of `sequential_predictions`: of a widening that was found, at each cut, from
+    the runs below it alone, so it is no part of what it is tried on; 0 of 0: no cut had enough others below, not
+    tested. `coverage` (of the widened interval, which was chosen to reach the level here) and `unwidened_coverage` (of
+    the bootstrap with the noise of a run) are means over cuts of the share of held-out runs inside.
     """
 
     above: float
@@ -55,11 +60,16 @@ class Band(Record):
     cuts: int
     predictions: int
     widening: float | None
-    unwidened_coverage: float
-    coverage: float | None
     sequential_cuts: int
     sequential_predictions: int
-    sequential_coverage: float | None
+    sequential_held: int
+    coverage: float | None
+    unwidened_coverage: float
+
+    @property
+    def sequential_coverage(self) -> float | None:
+        """The share of the test's predictions that held; None: not tested."""
+        return self.sequential_held / self.sequential_predictions if self.sequential_predictions else None
 
 
 class Calibration(Record):
@@ -81,12 +91,19 @@ class Calibration(Record):
         """The largest widening of all; 1 where there is none."""
         return max((band.widening for band in self.bands if band.widening is not None), default=1.0)
 
+    def widening(self, factor: float) -> float:
+        """That of the band of an extrapolation factor, or the largest of all where no band is calibrated."""
+        band = self.band(factor)
+        return self.widest if band is None or band.widening is None else band.widening
+
 
 class LossInterval(Record):
     """The loss of one run that is still to be trained, nats per token: the law's (`median`), and a central 90 %.
 
-    `coverage` and `sequential_coverage` are those of the band of `extrapolation_factor`, its compute over that of the
-    largest run; None where nothing was held out as far, or too little.
+    `widening` is what the half-width was multiplied by, and `widening_source` whose rollout it is from: that of these
+    runs, or that of the published runs of Hoffmann et al. (2022), where these test none of their own and it is larger.
+    `sequential_*` and `coverage` are those of the runs' own `Band` at `extrapolation_factor`, the compute over that of
+    the largest run; None where it is not tested, and where the width is not the runs' own. `warnings` say why.
     """
 
     parameters: float
@@ -96,8 +113,12 @@ class LossInterval(Record):
     median: float
     p5: float
     p95: float
-    coverage: float | None
+    widening: float
+    widening_source: Literal["own", "hoffmann2022"]
+    sequential_held: int | None
+    sequential_predictions: int | None
     sequential_coverage: float | None
+    coverage: float | None
     warnings: tuple[str, ...]
 
 
@@ -119,19 +140,33 @@ class CalibratedLaw:
         band = self.calibration.band(factor)
         places = (np.array([parameters]), np.array([tokens]))
         half = float(_half_width(self.runs.points, self.law.theta[0], self.drawn.theta, *places)[0])
-        half *= self.calibration.widest if band is None or band.widening is None else band.widening
+        own, stored = self.calibration.widening(factor), published_calibration().widening(factor)
+        tested = band is not None and band.sequential_predictions > 0
+        is_own = tested or own >= stored
+        half *= own if is_own else stored
         median = self.law.loss(parameters, tokens)
+        p5 = median * math.exp(-half)
+        warnings = (
+            *self._of_distance(parameters, tokens, factor),
+            *self._of_calibration(band),
+            *([] if is_own else [_borrowed(stored)]),
+            *self._of_floor(p5),
+        )
         return LossInterval(
             parameters=parameters,
             tokens=tokens,
             flop=flop,
             extrapolation_factor=factor,
             median=median,
-            p5=median * math.exp(-half),
+            p5=p5,
             p95=median * math.exp(half),
-            coverage=None if band is None else band.coverage,
+            widening=own if is_own else stored,
+            widening_source="own" if is_own else "hoffmann2022",
+            sequential_held=band.sequential_held if band is not None and tested else None,
+            sequential_predictions=band.sequential_predictions if band is not None and tested else None,
             sequential_coverage=None if band is None else band.sequential_coverage,
-            warnings=(*self._of_distance(parameters, tokens, factor), *self._of_calibration(band)),
+            coverage=band.coverage if band is not None and is_own else None,
+            warnings=warnings,
         )
 
     def allocate(self, flop: float) -> Allocation:
@@ -155,16 +190,34 @@ class CalibratedLaw:
         if self.calibration.reason is not None:
             yield f"the interval is not calibrated: {self.calibration.reason}"
         elif band is None:
-            yield "too few runs were held out as far beyond their cut: the interval is not checked there"
+            yield "not tested: too few runs were held out as far beyond their cut"
         elif band.sequential_coverage is None:
-            yield (
-                "its coverage is that of the runs from which its width was found; there are too few to try it on others"
-            )
+            yield "not tested: too few runs to try the interval's width on others than those from which it was found"
         elif band.sequential_coverage < LEVEL:
             yield (
-                f"with a width found from smaller runs alone, {100 * band.sequential_coverage:.0f} % of the "
-                f"{band.sequential_predictions} predictions as far held, not {100 * LEVEL:.0f} %"
+                f"with a width found from smaller runs alone, {band.sequential_held} of {band.sequential_predictions} "
+                f"predictions as far held, fewer than {100 * LEVEL:.0f} %"
             )
+
+    def _of_floor(self, p5: float) -> Iterator[str]:
+        if p5 < self.law.E:
+            yield (
+                f"the interval's lower end is below the law's floor, E = {self.law.E:.4g}, which by the law no run "
+                "reaches; it is left there, as E is uncertain itself"
+            )
+
+
+@cache
+def published_calibration() -> Calibration:
+    """The rollout of the published runs, as `python -m scripts.publish_law` stored it."""
+    return Calibration.model_validate(json.loads(PUBLISHED_LAW.read_text(encoding="utf-8"))["calibration"])
+
+
+def _borrowed(widening: float) -> str:
+    return (
+        f"the interval is widened by {widening:.2f}, as the 240 runs of Hoffmann et al. (2022) needed: these runs "
+        "test no factor of their own; how often it then holds for runs like these is not known"
+    )
 
 
 @dataclass(frozen=True)
@@ -278,11 +331,11 @@ def _band(cuts: Sequence[_Cut], decade: int) -> Band:
         cuts=len(scores),
         predictions=sum(map(len, scores)),
         widening=widening,
-        unwidened_coverage=_mean_share([score <= 1 for score in scores]),
-        coverage=None if widening is None else _mean_share([score <= widening for score in scores]),
         sequential_cuts=len(sequential),
         sequential_predictions=sum(map(len, sequential)),
-        sequential_coverage=_mean_share(sequential) if sequential else None,
+        sequential_held=sum(int(held.sum()) for held in sequential),
+        coverage=None if widening is None else _mean_share([score <= widening for score in scores]),
+        unwidened_coverage=_mean_share([score <= 1 for score in scores]),
     )
 
 

@@ -5,28 +5,15 @@ import math
 import numpy as np
 
 from configs.distributions import Z95
-from extrapolate.arrival import Estimate, combine, later, mixture
+from extrapolate.arrival import combine, given_estimates, later
 from extrapolate.claims import GPT3_FLOP, GPT3_PUBLISHED, NEEDS_GPUS, NEEDS_MODELS, Answer, Tables, agrees, listed, said
-from extrapolate.trends import MONTHS_PER_YEAR, OUR_TABLE, fit_trend, read_models, select, year_of
+from extrapolate.trends import OUR_TABLE, fit_trend, read_models, select, year_of
 
 HALF_WIDTH_MONTHS = 10.0  # of each estimate's 90 %, as the study has it
-# The first is in the study. The other two are not in its summary: 2 and 12 are the only whole months with which the
-# weighted mean of 10.9 and the mixture's 90 % (−5.8 to 30.9) come out.
-OVERALL = (("first", 25.0, 0.3), ("second", 2.0, 0.5), ("third", 12.0, 0.2))
-OVERALL_SOURCE = (
-    "the study's weights and half width; its first estimate is 25 months, the other two are inferred from its mean and "
-    "the mixture of the three"
-)
+WEIGHTS = (0.3, 0.5, 0.2)  # of its three estimates, of which only the first is known here
+OVERALL_MONTHS = (11.0, 5.0, 17.0)  # its result
 TRENDS = ((17.0, 0.4), (9.0, 0.2), (75.0, 0.1), (33.0, 0.2), (22.0, 0.1))  # months, weight
 THEIR_SLOPES = (0.8, 1.1, 0.4, 0.3)
-
-
-def overall_estimates() -> list[Estimate]:
-    """The study's three estimates of how early GPT-3 came."""
-    return [
-        Estimate(name=name, months=months, half_width_months=HALF_WIDTH_MONTHS, weight=weight)
-        for name, months, weight in OVERALL
-    ]
 
 
 def arrival_trends(_: Tables) -> Answer:
@@ -57,39 +44,30 @@ def first_estimate(_: Tables) -> Answer:
 
 
 def arrival_overall(_: Tables) -> Answer:
-    """Three weighted estimates, at several correlations."""
-    estimates = overall_estimates()
-    at = {rho: combine(estimates, rho) for rho in (0.0, 0.5, 1.0)}
-    mixed = mixture(estimates)
-    independent = at[0.0]
+    """The width of three weighted estimates at several correlations: it depends on none of their middles."""
+    estimates = given_estimates((0.0,) * len(WEIGHTS), HALF_WIDTH_MONTHS, WEIGHTS)
+    independent, half, one = (combine(estimates, rho).p95 for rho in (0.0, 0.5, 1.0))
+    theirs = (OVERALL_MONTHS[2] - OVERALL_MONTHS[1]) / 2
+    same = "which is theirs" if agrees(independent, f"{theirs:.0f}") else f"theirs is {theirs:.0f}"
     return Answer(
-        f"{independent.mean:.1f} ({independent.p5:.1f} to {independent.p95:.1f}) if independent; correlated 0.5: "
-        f"{at[0.5].p5:.1f} to {at[0.5].p95:.1f}; 1: {at[1.0].p5:.1f} to {at[1.0].p95:.1f}; mixture: {mixed.p5:.1f} to "
-        f"{mixed.p95:.1f}",
-        said(agrees(independent.mean, "11") and agrees(independent.p5, "5") and agrees(independent.p95, "17")),
-        "only if the three are independent; the author himself says it should be wider",
-        {
-            "mean": independent.mean,
-            "p5": independent.p5,
-            "p95": independent.p95,
-            "p5_half": at[0.5].p5,
-            "p95_half": at[0.5].p95,
-            "p5_one": at[1.0].p5,
-            "p95_one": at[1.0].p95,
-            "p5_mixture": mixed.p5,
-            "p95_mixture": mixed.p95,
-        },
+        f"the half width alone: {independent:.1f} months if the three are independent, {same}; correlated 0.5: "
+        f"{half:.1f}; 1: {one:.1f}",
+        "not_computable",
+        "the middle needs the second and the third estimate, of which this has only the weights; no months were chosen "
+        "so that 11 comes out. Independence is the study's, whose author says himself that it should be wider",
+        {"half_width": independent, "half_width_half": half, "half_width_one": one},
     )
 
 
 def arrival_date(_: Tables) -> Answer:
-    """May 2020 + 11 months (5 to 17), as dates."""
-    combined = combine(overall_estimates(), 0.0)
-    told = [f"{later(GPT3_PUBLISHED, months):%Y-%m}" for months in (combined.median, combined.p5, combined.p95)]
+    """Their 11 months (5 to 17) after May 2020, as dates."""
+    told = [f"{later(GPT3_PUBLISHED, months):%Y-%m}" for months in OVERALL_MONTHS]
+    theirs = ["2021-04", "2020-10", "2022-10"]
+    wrong = [f"{date} is {ours}" for date, ours in zip(theirs, told, strict=True) if date != ours]
     return Answer(
         f"{told[0]} ({told[1]} to {told[2]})",
-        "inconsistent" if told == ["2021-04", "2020-10", "2021-10"] else "not_reproduced",
-        "a misprint: 17 months after May 2020 is October 2021, not October 2022; the other two dates are right",
+        "inconsistent" if wrong else "reproduced",
+        f"with their own months; of their dates {', '.join(wrong)}, a misprint",
         {"months_to_2022_10": (year_of(GPT3_PUBLISHED.replace(year=2022, month=10)) - year_of(GPT3_PUBLISHED)) * 12},
     )
 
@@ -110,7 +88,7 @@ def trend_slopes(tables: Tables) -> Answer:
     trends = [
         fit_trend(name, select(tables.models, domain, since, cut), GPT3_FLOP) for name, domain, since in selections
     ]
-    months = [(each.crossing_year - year_of(GPT3_PUBLISHED)) * MONTHS_PER_YEAR for each in trends]
+    months = [each.months_after(GPT3_PUBLISHED)[1] for each in trends]
     told = [
         f"{each.name} {each.oom_per_year:.2f} ± {each.oom_per_year_error:.2f} ({after:.0f} months)"
         for each, after in zip(trends, months, strict=True)

@@ -285,7 +285,7 @@ def _reasons(first: Plan) -> tuple[str, ...]:
 
 
 def _warnings(architecture: Architecture, first: Plan, devices: int) -> tuple[str, ...]:
-    """Where the prediction leaves what the model was calibrated on."""
+    """Where the prediction leaves what the model was calibrated on, in size or in kind of layout."""
     fitted = [row.step for row in calibration().left_out]
     sizes = [step.ledger.parameters_all for step in fitted]
     size, counts = architecture.parameter_counts().total, [step.accelerators for step in fitted]
@@ -296,6 +296,10 @@ def _warnings(architecture: Architecture, first: Plan, devices: int) -> tuple[st
         )
     if not min(counts) <= devices <= max(counts):
         warnings.append(f"{devices:,} devices are outside the calibration's {min(counts)} to {max(counts):,}")
+    if first.recompute not in {step.layout.recompute for step in fitted}:
+        warnings.append(f"recompute {first.recompute} is outside the calibration, whose runs all recompute in full")
+    if first.sequence_parallel and not any(step.layout.sequence_parallel for step in fitted):
+        warnings.append("sequence parallelism is outside the calibration, none of whose runs has it")
     if first.zero_stage > 1:
         warnings.append(
             f"ZeRO-{first.zero_stage} is outside the calibration: {first.parts.hidden_communication_s:.3g} s of "

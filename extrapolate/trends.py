@@ -13,9 +13,9 @@ import numpy as np
 from configs.errors import BadInputError
 from configs.files import Record
 from configs.prices import FACTS
+from extrapolate.cost import MONTHS_PER_YEAR
 
 OUR_TABLE = FACTS / "training_flop.csv"
-MONTHS_PER_YEAR = 12
 LEAST_ROWS = 3
 # What the columns are called: here, and in the tables of models that Epoch AI publishes, old and new.
 COLUMNS = {
@@ -41,9 +41,10 @@ class DatedModel:
 class Trend(Record):
     """log10(FLOP) = `intercept` + `oom_per_year` × (year), by ordinary least squares; errors are standard errors.
 
-    `crossing` is the day on which the line reaches the target, and `half_width_months` the half width of its 90 %
-    interval: t × s / slope × √(1/n + (x₀ − x̄)² / Sxx), for the line itself, not for the next model on it (Draper and
-    Smith 1998, section 3.2).
+    `crossing` is where the line reaches the target. `p5_year` to `p95_year` is the 90 % interval of that, by Fieller's
+    theorem: of the line itself, not of the next model on it. It is not symmetric: the flatter the line, the longer is
+    its late side. `g` says how much so: (t × error of the slope / slope)², 0 for a slope that is known, 1 for one that
+    may be zero (Draper and Smith 1998, section 3.2).
     """
 
     name: str
@@ -55,7 +56,16 @@ class Trend(Record):
     intercept: float
     crossing: dt.date
     crossing_year: float
-    half_width_months: float
+    p5_year: float
+    p95_year: float
+    g: float
+
+    def months_after(self, date: dt.date) -> tuple[float, float, float]:
+        """The crossing's 5 %, middle and 95 %, in months after a date."""
+        p5, middle, p95 = (
+            (year - year_of(date)) * MONTHS_PER_YEAR for year in (self.p5_year, self.crossing_year, self.p95_year)
+        )
+        return p5, middle, p95
 
 
 def year_of(date: dt.date) -> float:
@@ -108,35 +118,80 @@ def select(
 def fit_trend(name: str, models: Sequence[DatedModel], target_flop: float) -> Trend:
     """The line through the models' logs, and where it reaches `target_flop`.
 
-    Raises BadInputError for fewer than three rows, rows that are all of one day, and a line that does not rise.
+    Raises BadInputError for fewer than three rows, rows that are all of one day, a line that does not rise, and one
+    whose slope may be zero (its 90 % interval holds it): the crossing of such a line has no bounds.
     """
     if len(models) < LEAST_ROWS:
         raise BadInputError(f"trend {name}: {len(models)} rows; a line with an error needs {LEAST_ROWS}")
     x = np.array([year_of(each.date) for each in models])
     y = np.log10([each.flop for each in models])
-    spread = float(((x - x.mean()) ** 2).sum())
-    if spread == 0:
+    if x.min() == x.max():
         raise BadInputError(f"trend {name}: all {len(models)} rows are of {models[0].date}; take in more dates")
-    slope = float(((x - x.mean()) * (y - y.mean())).sum()) / spread
-    intercept = float(y.mean() - slope * x.mean())
+    from scipy.stats import linregress  # late: the light commands need no scipy
+
+    line = linregress(x, y)
+    slope, error = float(line.slope), float(line.stderr)
     if slope <= 0:
         raise BadInputError(f"trend {name}: falls by {-slope:.2g} orders of magnitude a year and never gets there")
-    freedom = len(models) - 2
-    residual = math.sqrt(float(((y - intercept - slope * x) ** 2).sum()) / freedom)
-    crossing = (math.log10(target_flop) - intercept) / slope
-    error = residual / slope * math.sqrt(1 / len(models) + (crossing - x.mean()) ** 2 / spread)
+    t95 = _t95(len(models) - 2)
+    g = (t95 * error / slope) ** 2
+    if g >= 1:
+        raise BadInputError(
+            f"trend {name}: rises by {slope:.2g} ± {error:.1g} orders of magnitude a year, which may be none: when it "
+            "gets there has no 90 % interval; take in more rows"
+        )
+    # Fieller: x̄ + (d ± √g × √((1 − g) × Sxx/n + d²)) / (1 − g), d from the mean date to the crossing.
+    away = (math.log10(target_flop) - float(y.mean())) / slope
+    half = math.sqrt(g * ((1 - g) * float(x.var()) + away**2))
+    crossing, p5, p95 = (float(x.mean()) + d for d in (away, (away - half) / (1 - g), (away + half) / (1 - g)))
     return Trend(
         name=name,
         rows=len(models),
         first=min(each.date for each in models),
         last=max(each.date for each in models),
         oom_per_year=slope,
-        oom_per_year_error=residual / math.sqrt(spread),
-        intercept=intercept,
+        oom_per_year_error=error,
+        intercept=float(line.intercept),
         crossing=date_of(crossing),
         crossing_year=crossing,
-        half_width_months=_t95(freedom) * error * MONTHS_PER_YEAR,
+        p5_year=p5,
+        p95_year=p95,
+        g=g,
     )
+
+
+def fit_selections(
+    models: Sequence[DatedModel], wanted: Sequence[str], until: dt.date, target_flop: float
+) -> list[Trend]:
+    """One line for each `DOMAIN[:SINCE]`, such as `Language:2015-09`, on what was published up to `until`.
+
+    The domain `all` is every one. Raises BadInputError, naming the selection, for a date that is none and a selection
+    without rows, and as `fit_trend` does.
+    """
+    fitted = []
+    for each in wanted:
+        domain, _, since = each.partition(":")
+        try:
+            first = date_said(since, 1) if since else dt.date.min
+        except ValueError as error:
+            raise BadInputError(f"--trend {each}: {error}") from None
+        chosen = select(models, "" if domain == "all" else domain, first, until)
+        if not chosen:
+            domains = sorted({model.domain for model in models})
+            raise BadInputError(f"--trend {each}: no rows up to {until} (domains: all, {', '.join(domains[:8])})")
+        fitted.append(fit_trend(each, chosen, target_flop))
+    return fitted
+
+
+def date_said(text: str, day: int) -> dt.date:
+    """`2022-01-20` or `2022-01`: of a month without its day, `day` or the last one there is. ValueError for others."""
+    try:
+        if text.count("-") == 2:
+            return dt.date.fromisoformat(text)
+        year, month = (int(part) for part in text.split("-"))
+        return dt.date(year, month, min(day, calendar.monthrange(year, month)[1]))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a date; write 2022-01 or 2022-01-20") from None
 
 
 def _columns(header: Sequence[str], path: Path) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The MFU that a plan will reach while it trains: what other teams reached against the model, or the user's own run."""
 
 import math
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Literal, NamedTuple
 
@@ -10,10 +11,13 @@ from accounting.accelerators import Accelerator, match_device_name
 from accounting.architecture import Architecture
 from configs import presets
 from configs.distributions import Z95
+from configs.errors import BadInputError
 from configs.files import Record
 from configs.presets import Cluster
 from extrapolate.calibration import Calibration, Checked, calibration
 from extrapolate.duration import Prior, prediction_sigma, prior
+from extrapolate.own_run import measured_hfu, predicted_hfu
+from extrapolate.widening import EVERYTHING, LEFT_OUT, Held, Trial, held_by_the_others, least_factor, widening
 from train.record import RunRecord
 
 # How far a measured utilisation is carried: to so many times, or a fraction of, its parameters and its accelerators.
@@ -21,10 +25,11 @@ SIMILAR = 4
 
 
 class Utilisation(Record):
-    """MFU of steps that count, as a distribution, and what it rests on."""
+    """MFU of steps that count, as a distribution, what it rests on, and how often its way of making 90 % held."""
 
     kind: Literal["practice", "own_run"]
     mfu: Prior
+    checks: tuple[Held, ...]
     warnings: tuple[str, ...]
 
 
@@ -48,25 +53,28 @@ def utilisation(
 ) -> Utilisation:
     """A plan's MFU in practice; from the user's own `run` where it was on such accelerators and of a similar size.
 
-    A measured HFU is carried over to the plan (its MFU follows by the plan's recompute), with the spread that runs
-    within the same limits show in the calibration's table. A run that cannot be used is named in a warning.
+    The run's measured speed over that of its own layout by the model multiplies what the model gives the plan, so that
+    the plan's own bubble and communication stay in it; the spread is that of pairs of published runs within the same
+    limits. A run that cannot be used is named in a warning.
     """
     found = calibration()
     if run is None:
-        return in_practice(predicted, cluster, found, ())
-    reason = _why_not(run, predicted, architecture, cluster)
-    hfu = _measured_hfu(run)
-    if reason is not None or hfu is None:
-        warning = f"the measured MFU of run {run.name} is not used: {reason or 'it is not known'}"
+        return in_practice(predicted, cluster, found)
+    try:
+        ratio = _carried(run, predicted, architecture, cluster)
+    except BadInputError as error:
+        warning = f"the measured MFU of run {run.name} is not used: {error}"
         return in_practice(predicted, cluster, found, (warning,))
-    mfu = hfu * predicted.mfu / predicted.hfu
-    sigma = carried_sigma(found)
+    pairs = similar_pairs(found)
+    held = held_pairs(pairs)
     source = (
-        f"measured by run {run.name}: HFU {100 * hfu:.1f} % on {run.n_devices} × {run.device_name}, carried to this "
-        f"plan's recompute; its spread is that of published runs within a factor of {SIMILAR} in size"
+        f"measured by run {run.name}: {100 * ratio:.0f} % of the speed that the throughput model gives its own layout "
+        f"on {run.n_devices} × {run.device_name}, carried to this plan; the spread is that of {len(pairs)} pairs of "
+        f"published runs within a factor of {SIMILAR} in size"
     )
     said = f"the MFU of run {run.name} replaces the published runs'; it holds for the same software and network alone"
-    return Utilisation(kind="own_run", mfu=_around(mfu, sigma, 1, source), warnings=(said,))
+    about = _around(ratio * predicted.mfu, carried_sigma(pairs), 1, source)
+    return Utilisation(kind="own_run", mfu=about, checks=(held,), warnings=(said,))
 
 
 def practice(found: Calibration) -> Practice:
@@ -81,11 +89,15 @@ def without_team(found: Calibration, team: str) -> Calibration:
 
 
 def interval_without_its_team(row: Checked, found: Calibration) -> tuple[float, float]:
-    """90 % of the FLOP/s of one accelerator on a measured step, by what the other teams reach; recompute included."""
+    """90 % of the FLOP/s of one accelerator on a measured step, by what the other teams reach; recompute included.
+
+    Widened as the forecast is, by what the other teams need.
+    """
     others = practice(without_team(found, row.step.team))
     sigma = others.sigma
     if not row.step.accelerator.name.startswith(found.accelerator_family + "-"):
         sigma = math.hypot(sigma, other_kind_sigma(found))
+    sigma *= widening(row.step.team)
     at = row.predicted_hardware_flop_per_s
     return at * math.exp(others.shift - Z95 * sigma), at * math.exp(others.shift + Z95 * sigma)
 
@@ -95,21 +107,52 @@ def other_kind_sigma(found: Calibration) -> float:
     return float(np.sqrt(np.mean(np.square(list(found.kinds.values())))))
 
 
-def carried_sigma(found: Calibration) -> float:
-    """Root mean square of log HFU ratios of the calibration's runs, for pairs within SIMILAR of one another."""
-    steps = [row.step for row in found.left_out]
-    ratios = [
-        math.log(a.hardware_flop_per_s / b.hardware_flop_per_s)
-        for a, b in combinations(steps, 2)
-        if _similar(a.ledger.parameters_all, b.ledger.parameters_all) and _similar(a.accelerators, b.accelerators)
-    ]
-    return float(np.sqrt(np.mean(np.square(ratios))))
+def similar_pairs(found: Calibration) -> tuple[Trial, ...]:
+    """Pairs of runs of one team and kind of accelerator, none of them fitted, within SIMILAR of one another.
+
+    What such a pair needs is the sigma whose 90 % just hold the one when the other's ratio to the model is carried.
+    """
+    rows = [*found.held_out, *found.pairs, *found.beyond]
+    rows = [row for row in rows if row.step.team != found.left_out[0].step.team]
+    return tuple(
+        Trial(
+            run=f"{one.step.name}, {other.step.name}",
+            team=one.step.team,
+            needs=abs(one.log_ratio - other.log_ratio) / Z95,
+        )
+        for one, other in combinations(rows, 2)
+        if one.step.team == other.step.team
+        and _form(one.step.accelerator) == _form(other.step.accelerator)
+        and _similar(one.step.ledger.parameters_all, other.step.ledger.parameters_all)
+        and _similar(one.step.accelerators, other.step.accelerators)
+    )
+
+
+def carried_sigma(pairs: Sequence[Trial]) -> float:
+    """Of a carried log ratio: its 90 % hold as many of the pairs, and of one more like them."""
+    return least_factor(pairs)
+
+
+def held_pairs(pairs: Sequence[Trial]) -> Held:
+    """Each pair by the sigma that the other teams' pairs give."""
+    held = sum(pair.needs <= least_factor(pairs, pair.team) for pair in pairs)
+    return Held(
+        held=held, of=len(pairs), what="MFUs carried from one published run of a team to another, by other teams' pairs"
+    )
 
 
 def in_practice(
-    predicted: Predicted, cluster: Cluster, found: Calibration, warnings: tuple[str, ...] = ()
+    predicted: Predicted,
+    cluster: Cluster,
+    found: Calibration,
+    warnings: tuple[str, ...] = (),
+    factor: float | None = None,
 ) -> Utilisation:
-    """What other teams reach with a plan of that speed: shifted and widened by theirs, and by another accelerator."""
+    """What other teams reach with a plan of that speed: shifted and widened by theirs, and by another accelerator.
+
+    `factor` times as wide as that: by default the published runs' widening.
+    """
+    factor = widening() if factor is None else factor
     others = practice(found)
     sigma, source = (
         others.sigma,
@@ -122,9 +165,19 @@ def in_practice(
             f"{len(found.kinds)} pairs of runs on A100 and H100 show",
         )
         source += "; widened for another kind of accelerator"
+    source += f"; {factor:.2f} times as wide as Student's t, by leaving published runs out"
     mfu = predicted.mfu * math.exp(others.shift)
-    about = _around(mfu, sigma, len(found.practice), f"{source}; docs/throughput.md")
-    return Utilisation(kind="practice", mfu=about, warnings=warnings)
+    about = _around(mfu, factor * sigma, len(found.practice), f"{source}; docs/throughput.md")
+    return Utilisation(kind="practice", mfu=about, checks=practice_checks(), warnings=warnings)
+
+
+def practice_checks() -> tuple[Held, ...]:
+    """What the widening of `in_practice` was tried on."""
+    hours, everything = held_by_the_others("hours_by_plan"), held_by_the_others()
+    return (
+        Held(held=hours[0], of=hours[1], what=f"published runs' accelerator-hours by the plan, {LEFT_OUT}"),
+        Held(held=everything[0], of=everything[1], what=EVERYTHING),
+    )
 
 
 def _around(mfu: float, sigma_of_log: float, runs: int, source: str) -> Prior:
@@ -132,29 +185,28 @@ def _around(mfu: float, sigma_of_log: float, runs: int, source: str) -> Prior:
     return prior("mfu", math.log(mfu / (1 - mfu)), sigma_of_log / (1 - mfu), runs, source)
 
 
-def _measured_hfu(run: RunRecord) -> float | None:
-    if run.hfu is not None:
-        return run.hfu
-    return run.mfu if run.flops.recompute == "none" else None
-
-
-def _why_not(run: RunRecord, predicted: Predicted, architecture: Architecture, cluster: Cluster) -> str | None:
-    """Why a run says nothing of the plan; None if it does."""
+def _carried(run: RunRecord, predicted: Predicted, architecture: Architecture, cluster: Cluster) -> float:
+    """The run's speed over the model's of its own layout. BadInputError says why it says nothing of the plan."""
     if run.device_type == "cpu":
-        return "it was on a CPU, which says nothing of a cluster of accelerators"
-    ran_on, hfu = match_device_name(run.device_name, presets.accelerators()), _measured_hfu(run)
+        raise BadInputError("it was on a CPU, which says nothing of a cluster of accelerators")
+    ran_on, hfu = match_device_name(run.device_name, presets.accelerators()), measured_hfu(run)
     if ran_on is None or hfu is None or not 0 < hfu < 1:
-        return f"it has no MFU below 1 of a known accelerator (its device: {run.device_name})"
+        raise BadInputError(f"it has no MFU below 1 of a known accelerator (its device: {run.device_name})")
     if _form(ran_on) != _form(cluster.accelerator):
-        return f"it was on {ran_on.name}, and the cluster has {cluster.accelerator.name}"
+        raise BadInputError(f"it was on {ran_on.name}, and the cluster has {cluster.accelerator.name}")
     if ran_on.peak(run.precision) != cluster.accelerator.peak(cluster.dtype):
-        return f"it trained in {run.precision}, and the cluster trains in {cluster.dtype}"
+        raise BadInputError(f"it trained in {run.precision}, and the cluster trains in {cluster.dtype}")
     sizes = run.architecture.parameter_counts().total, architecture.parameter_counts().total
     devices = run.n_devices, predicted.devices
     for (small, large), what in ((sizes, "parameters"), (devices, "devices")):
         if not _similar(small, large):
-            return f"its {small:,} {what} are more than a factor of {SIMILAR} from the target's {large:,}"
-    return None
+            raise BadInputError(f"its {small:,} {what} are more than a factor of {SIMILAR} from the target's {large:,}")
+    ratio = hfu / predicted_hfu(run, cluster, ran_on)
+    if ratio * predicted.mfu >= 1:
+        raise BadInputError(
+            f"{ratio:.2f} times the model's speed of its own layout, it would put the plan above its peak"
+        )
+    return ratio
 
 
 def _form(accelerator: Accelerator) -> str:

@@ -1,8 +1,10 @@
 """Predictions of published runs beside what was measured or booked, each made as if that run were not known."""
 
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,19 +17,23 @@ from configs.distributions import Z95
 from configs.published import PRESET_CONVENTION
 from configs.throughput import MeasuredStep
 from extrapolate.calibration import Calibration, Checked, calibration
-from extrapolate.distributions import quantiles
+from extrapolate.distributions import Quantiles, quantiles
 from extrapolate.duration import (
     Effective,
     Prior,
     WhileTraining,
     accelerator_hours,
+    effective_mfu,
     effective_mfu_prior,
     goodput_prior,
+    team_of,
 )
-from extrapolate.throughput import plan
+from extrapolate.throughput import Plan, plan
 from extrapolate.utilisation import Predicted, in_practice, interval_without_its_team, practice, without_team
+from extrapolate.widening import TRIALS, StoredTrials, Trial, widening
 
 SAMPLES, SEED = 100_000, 0
+MOST_NEEDED = 16.0
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,7 @@ def speed_checks() -> tuple[Check, ...]:
             checks.append(_speed(row, None, "not in the fit"))
         else:
             checks.append(_speed(row, interval_without_its_team(row, found), _how(row, found)))
+    checks += [_speed(row, None, "doubtful, so in nothing") for row in found.doubtful]
     return tuple(checks)
 
 
@@ -134,7 +141,8 @@ def team_checks() -> tuple[Check, ...]:
     checks = []
     for team, ratio in found.practice.items():
         others = practice(without_team(found, team))
-        low, high = (math.exp(others.shift + z * others.sigma) for z in (-Z95, Z95))
+        sigma = widening(team) * others.sigma
+        low, high = (math.exp(others.shift + z * sigma) for z in (-Z95, Z95))
         checks.append(Check(team, math.exp(others.shift), math.exp(-ratio), (low, high), "its team left out", ""))
     return tuple(checks)
 
@@ -162,21 +170,81 @@ def planned_checks() -> tuple[Check, ...]:
     for name, row in booked_runs().effective_mfu.items():
         if row.cluster is None or row.batch is None:
             continue
-        mfu = planned_mfu(row).draws(SAMPLES, SEED)
-        goodput = goodput_prior(without=name).draws(SAMPLES, SEED) if row.booked else 1.0
-        hours = quantiles(np.asarray(accelerator_hours(_model_flop(row), _peak(row), WhileTraining(mfu, goodput))))
+        hours = _hours(name, row, planned_mfu(name))
         kept_out = "its team and its goodput left out" if row.team else "not in the calibration"
         checks.append(Check(name, hours.median, row.accelerator_hours, (hours.p5, hours.p95), kept_out, row.source))
     return tuple(checks)
 
 
-def planned_mfu(row: EffectiveRow) -> Prior:
-    """MFU in practice of the best plan for a booked run, as if its team were not known."""
-    cluster, shape = presets.cluster(row.cluster or ""), presets.architecture(row.model)
-    first = plan(shape, cluster, row.batch or 0, shape.context, best=1).plans[0]
-    found = calibration() if row.team is None else without_team(calibration(), row.team)
+def planned_mfu(run: str, factor: float | None = None) -> Prior:
+    """MFU in practice of the best plan for a booked run, as if its team were not known; `factor` as in `in_practice`.
+
+    By default that of the other teams.
+    """
+    row = booked_runs().effective_mfu[run]
+    first, found = _best(run), calibration() if row.team is None else without_team(calibration(), row.team)
+    cluster = presets.cluster(row.cluster or "")
     devices = cluster.count * cluster.accelerator.devices
-    return in_practice(Predicted(first.mfu, first.hfu, devices), cluster, found).mfu
+    factor = widening(team_of(run)) if factor is None else factor
+    return in_practice(Predicted(first.mfu, first.hfu, devices), cluster, found, factor=factor).mfu
+
+
+def trials() -> tuple[Trial, ...]:
+    """What each held-out prediction needs to hold, from the facts alone; `publish_trials` stores them."""
+    return (*_speed_trials(), *_effective_trials(), *_planned_trials())
+
+
+def publish_trials(path: Path = TRIALS) -> StoredTrials:
+    """Make and store them: what `widening` reads."""
+    found = StoredTrials(trials=trials())
+    path.write_text(found.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
+    return found
+
+
+def _speed_trials() -> Iterator[Trial]:
+    found = calibration()
+    for team, ratio in found.practice.items():
+        others = practice(without_team(found, team))
+        yield Trial(kind="speed", run=team, team=team, needs=_rounded(abs(ratio + others.shift) / (Z95 * others.sigma)))
+
+
+def _effective_trials() -> Iterator[Trial]:
+    for name, row in booked_runs().effective_mfu.items():
+        if row.booked:
+            prior, share = effective_mfu_prior(without=name, factor=1), effective_mfu(row)
+            needs = abs(math.log(share / (1 - share)) - prior.mu) / (Z95 * prior.sigma)
+            yield Trial(kind="hours_by_effective_mfu", run=name, team=team_of(name), needs=_rounded(needs))
+
+
+def _planned_trials() -> Iterator[Trial]:
+    """By bisection: the hours have a goodput in them, which is not widened."""
+    for name, row in booked_runs().effective_mfu.items():
+        if row.cluster is None or row.batch is None:
+            continue
+        low, high = 0.0, MOST_NEEDED
+        while high - low > 1e-6 * MOST_NEEDED:
+            middle = (low + high) / 2
+            found = _hours(name, row, planned_mfu(name, middle))
+            low, high = (low, middle) if found.p5 <= row.accelerator_hours <= found.p95 else (middle, high)
+        yield Trial(kind="hours_by_plan", run=name, team=team_of(name), needs=_rounded(high))
+
+
+def _rounded(needs: float) -> float:
+    """Up, so that what needs so much holds with it."""
+    return math.ceil(needs * 1e4) / 1e4
+
+
+def _hours(run: str, row: EffectiveRow, share: Prior) -> Quantiles:
+    mfu = share.draws(SAMPLES, SEED)
+    goodput = goodput_prior(without=run).draws(SAMPLES, SEED) if row.booked else 1.0
+    return quantiles(np.asarray(accelerator_hours(_model_flop(row), _peak(row), WhileTraining(mfu, goodput))))
+
+
+@functools.cache
+def _best(run: str) -> Plan:
+    row = booked_runs().effective_mfu[run]
+    cluster, shape = presets.cluster(row.cluster or ""), presets.architecture(row.model)
+    return plan(shape, cluster, row.batch or 0, shape.context, best=1).plans[0]
 
 
 def coverage(checks: Iterable[Check]) -> Coverage:

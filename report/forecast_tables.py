@@ -124,7 +124,7 @@ def _speed(plan: Plan) -> str:
 
 def _runs(forecast: Forecast) -> Cell | str:
     if not forecast.runs:
-        return Cell("none: all from published runs and assumptions", "muted")
+        return Cell("none: time and cost from published runs and assumptions", "muted")
     largest = max(forecast.runs, key=lambda run: run.model_flop)
     others = f", and {len(forecast.runs) - 1} smaller" if len(forecast.runs) > 1 else ""
     return (
@@ -137,13 +137,10 @@ def _law(forecast: Forecast) -> Cell | str:
     found = forecast.loss
     if found is None:
         return Cell("none: see the warnings", "muted")
-    held = "its intervals were not checked" if found.coverage is None else f"{percent(found.coverage, 0)} % held"
-    alone = (
-        ""
-        if found.sequential_coverage is None
-        else f", {percent(found.sequential_coverage, 0)} % by smaller runs alone"
-    )
-    return f"{found.law}; × {significant(found.extrapolation_factor, 3)} in 6ND; as far, {held}{alone}"
+    tested = "its interval was not tested on other runs"
+    if found.sequential_predictions:
+        tested = f"as far, {found.sequential_held} of {found.sequential_predictions} held by smaller runs alone"
+    return f"{found.law}; × {significant(found.extrapolation_factor, 3)} in 6ND; {tested}"
 
 
 def published(forecast: Forecast) -> str:

@@ -50,11 +50,12 @@ def _fit(report: LawReport) -> Table:
 
 
 def _calibration(report: LawReport) -> Table:
-    heads = ("widened", "covered", "before", "in sequence")
+    heads = ("widened", "in sequence", "covered", "before")
     return Table(
         f"Rollout: the law of the runs below each of {count(report.calibration.cuts)} cuts in compute predicts those "
         f"above, by distance. Intervals are widened until {percent(report.calibration.level, 0)} % of one cut more "
-        "would hold: what they cover then, and before; in sequence, with a width found only from below each cut.",
+        "would hold. In sequence, the test: predictions that held with a width found only from below each cut. "
+        "Covered: those from which the width was found, so no test; before: unwidened.",
         (
             Column("farther by", whole=True),
             Column("cuts", numeric=True),
@@ -66,17 +67,14 @@ def _calibration(report: LawReport) -> Table:
 
 
 def _band(band: Band) -> tuple[Cell, ...]:
-    sequential = _share(band.sequential_coverage)
-    if band.sequential_coverage is not None:
-        sequential += f" of {count(band.sequential_predictions)}"
     return row(
         f"{band.above:,.0f}–{band.up_to:,.0f}",
         count(band.cuts),
         count(band.predictions),
         "too few" if band.widening is None else significant(band.widening, 3),
+        _tested(band.sequential_held, band.sequential_predictions),
         _share(band.coverage),
         _share(band.unwidened_coverage),
-        sequential,
     )
 
 
@@ -88,19 +86,23 @@ def _predictions(report: LawReport) -> Table:
             significant(prediction.extrapolation_factor, 3),
             loss(prediction.median),
             f"{loss(prediction.p5)}–{loss(prediction.p95)}",
-            "not checked" if prediction.coverage is None else _share(prediction.coverage),
+            significant(prediction.widening, 3) + ("" if prediction.widening_source == "own" else " (published)"),
+            _tested(prediction.sequential_held, prediction.sequential_predictions),
         )
         for prediction in report.predictions
     ]
     return Table(
-        f"Loss of one new run, nats per token, and the {level} % interval widened by the rollout. The largest run took "
+        f"Loss of one new run, nats per token, and the {level} % interval, widened by the rollout "
+        "of these runs, or of published ones, if larger and these not tested; in sequence, as above, as far. The "
+        "largest run took "
         f"{scientific(report.largest_flop)} FLOP (6ND).",
         (
             Column("parameters on tokens"),
             Column("times the largest", numeric=True),
             Column("loss", numeric=True),
             Column(f"{level} %", numeric=True),
-            Column("covered as far", numeric=True),
+            Column("widened", numeric=True),
+            Column("in sequence", numeric=True),
         ),
         tuple(rows),
     )
@@ -154,6 +156,10 @@ def _beside(report: LawReport) -> Table:
 
 def _place(prediction: LossInterval) -> str:
     return f"{scientific(prediction.parameters, 3)} on {scientific(prediction.tokens, 3)}"
+
+
+def _tested(held: int | None, predictions: int | None) -> str:
+    return f"{count(held)} of {count(predictions)}" if predictions else "not tested"
 
 
 def _share(value: float | None) -> str:

@@ -16,6 +16,7 @@ PHASES = (
     ("compile_s", "compiling"),
     ("data_s", "data"),
     ("forward_backward_s", "forward and backward"),
+    ("teacher_s", "the reference's forward"),
     ("optimizer_s", "optimizer"),
     ("communication_s", "communication"),
     ("checkpoint_s", "checkpoints"),
@@ -29,7 +30,16 @@ CONVENTIONS = (
         "exact, every matmul, forward + backward, attention over the full square; numerator of MFU",
     ),
     ("model_flop_causal_halved", "model FLOPs, causal", "exact, attention core halved for the causal mask"),
-    ("hardware_flop", "hardware FLOPs", "model FLOPs and what recompute ({recompute}) runs again; numerator of HFU"),
+    (
+        "hardware_flop",
+        "hardware FLOPs",
+        "model FLOPs, what recompute ({recompute}) runs again, and a teacher's forward passes; numerator of HFU",
+    ),
+    (
+        "teacher_forward_flop",
+        "the teacher's forward passes",
+        "of the reference, whose logits were learned, in each tensor-parallel process; no part of model FLOPs or MFU",
+    ),
     ("six_n_d_all_flop", "6ND, all parameters", "6·N·D, N = {all} (all parameters)"),
     ("six_n_d_non_embedding_flop", "6ND, non-embedding", "6·N·D, N = {non_embedding} (no embeddings, no head)"),
     ("closed_form_flop", "closed form", "72BsLh²(1+s/6h+V/12Lh), Korthikanti et al. 2022, eq. 7"),
@@ -80,6 +90,8 @@ def ledger_table(ledger: FlopLedger, whose: str) -> Table:
     rows = []
     for field, name, convention in CONVENTIONS:
         value = getattr(ledger, field)
+        if field == "teacher_forward_flop" and not value:
+            continue
         numbers = ("–", "does not apply to this shape") if value is None else (scientific(value), count(value))
         rows.append(row(name, *numbers, convention.format(**words)))
     return Table(

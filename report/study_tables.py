@@ -78,13 +78,17 @@ def _trend_table(arrival: Arrival) -> Table:
 
 def _estimate_table(arrival: Arrival) -> Table:
     return Table(
-        "Estimates, in months; 90 % lie within the half width",
-        (Column("estimate"), *(Column(head, numeric=True) for head in ("months", "half width", "weight"))),
+        "Estimates, in months, with 90 % intervals",
+        (
+            Column("estimate"),
+            *(Column(head, numeric=True) for head in ("months", "90 % low", "90 % high", "weight")),
+        ),
         tuple(
             row(
                 each.name,
                 significant(each.months, 3),
-                significant(each.half_width_months, 3),
+                significant(each.p5, 3),
+                significant(each.p95, 3),
                 significant(each.weight, 2),
             )
             for each in arrival.estimates

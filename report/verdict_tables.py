@@ -40,7 +40,10 @@ def verdict_conclusion(verdict: Verdict) -> Paragraph:
 
 def verdict_findings(verdict: Verdict) -> tuple[Table | Paragraph, ...]:
     """What was compared and what was found; the conclusion and the remarks stand before or after it."""
-    tables = (models_table(verdict), benchmark_table(verdict), replicas_table(verdict), readings_table(verdict))
+    tables = (
+        *(models_table(verdict), benchmark_table(verdict), beside_table(verdict)),
+        *(replicas_table(verdict), readings_table(verdict)),
+    )
     held_out = [] if verdict.held_out_loss is None else [gate_sentence(verdict.held_out_loss)]
     return (*(table for table in tables if table is not None), *evidence_sentences(verdict), *held_out)
 
@@ -106,6 +109,38 @@ def _benchmark_row(benchmark: BenchmarkVerdict, edge: float) -> tuple[Cell, ...]
         Cell("", tone, bar=(low, middle, high)),
         passed(benchmark.within),
         Cell(benchmark.evidence, tone),
+    )
+
+
+def beside_table(verdict: Verdict) -> Table | None:
+    """The replica among further runs of the original's recipe; None without such."""
+    if not verdict.beside_controls:
+        return None
+    columns = (
+        Column("benchmark"),
+        Column("runs", numeric=True, spare=2),
+        Column("mean %", numeric=True),
+        Column("lowest to highest %", numeric=True, spare=1),
+        Column("sd pp", numeric=True),
+        Column("replica − mean pp", numeric=True),
+        Column("further seeds as far", numeric=True),
+    )
+    return Table(
+        "The replica beside runs of the original's own recipe, the original among them. The last column: the share of "
+        "further seeds of that recipe that would lie as far from the mean. It decides nothing.",
+        columns,
+        tuple(
+            row(
+                each.name,
+                count(each.runs),
+                percent(each.mean),
+                f"{percent(each.lowest)} to {percent(each.highest)}",
+                f"{each.sd_pp:.2f}",
+                points(each.difference_pp, verdict.threshold_pp),
+                probability(each.p_as_far),
+            )
+            for each in verdict.beside_controls
+        ),
     )
 
 

@@ -18,8 +18,9 @@ import typer
 from configs.errors import BadInputError, InterruptedRunError, WorkFailedError
 from scripts.cases import cases_app
 from scripts.clusters import add_cluster_commands
-from scripts.commands import Format, OutputFormat, State, print_json, reporting_errors
+from scripts.commands import Format, OutputFormat, State, print_json, reporting_errors, show
 from scripts.extrapolate import extrapolate_app
+from scripts.references import doctor, fetch, init
 
 INTERRUPTED = InterruptedRunError.exit_code
 
@@ -36,6 +37,8 @@ app = typer.Typer(
 app.add_typer(extrapolate_app, name="extrapolate")
 app.add_typer(cases_app, name="cases")
 add_cluster_commands(app)
+for command in (init, doctor, fetch):
+    app.command()(command)
 
 
 class CompareFormat(StrEnum):
@@ -259,6 +262,39 @@ def calibrate(
         result = calibrate_recipe(settings, directory, seeds, wanted, jobs, screen)
         print_json(result) if fmt is Format.json else screen.show(calibration_table(result))
         screen.say(f"calibration: {directory / 'calibration.json'}")
+
+
+@app.command()
+def sweep(
+    config: Annotated[str, typer.Argument(metavar="SWEEP", help="a sweep's YAML, or the name of a preset such as cpu")],
+    overrides: Overrides = None,
+    run_dir: Annotated[Path | None, typer.Option("--run-dir", help="where it lives [default: runs/NAME]")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be trained, and train nothing")] = False,
+    fmt: OutputFormat = Format.text,
+) -> None:
+    """Train a ladder of small runs, predict a larger one by their law before it is trained, train it, say the error.
+
+    Example: replibench sweep configs/sweeps/cpu.yaml
+    """
+    with reporting_errors():
+        from configs.locks import exclusive
+        from configs.sweeps import load_sweep
+        from report.sweep_tables import plan_tables, sweep_tables
+        from scripts.console import Screen
+        from scripts.sweep import check_ladder, run_sweep
+
+        settings, screen = load_sweep(config, overrides or ()), Screen()
+        check_ladder(settings)
+        if dry_run:
+            from extrapolate.sweep_plan import sweep_plan
+
+            plan = sweep_plan(settings)
+            print_json(plan) if fmt is Format.json else show(*plan_tables(plan))
+            raise typer.Exit(0)
+        directory = run_dir or Path("runs") / settings.name
+        with exclusive(directory):
+            result = run_sweep(settings, directory, screen)
+        print_json(result) if fmt is Format.json else show(*sweep_tables(result))
 
 
 @app.command()

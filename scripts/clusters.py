@@ -46,7 +46,7 @@ def status(
     ] = None,
     fmt: OutputFormat = Format.text,
 ) -> None:
-    """Where a run stands: heartbeat, step, time left, restarts, how its last attempt ended. By its directory alone.
+    """Where a run stands: step, time left, restarts, how its last attempt ended. By its directory alone.
 
     Example: replibench status runs/smoke
     """

@@ -20,8 +20,10 @@ from extrapolate.utilisation import (
     interval_without_its_team,
     other_kind_sigma,
     practice,
+    similar_pairs,
     without_team,
 )
+from extrapolate.widening import widening
 from scripts.documents import between
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "throughput.md"
@@ -85,7 +87,7 @@ def _held_out(found: Calibration) -> str:
 
 def _practice(found: Calibration) -> str:
     others, mean = practice(found), np.mean(list(found.practice.values()))
-    low, high = (100 * math.exp(others.shift + z * others.sigma) for z in (-Z95, Z95))
+    low, high = (100 * math.exp(others.shift + z * widening() * others.sigma) for z in (-Z95, Z95))
     rows = [(team, f"{100 * math.expm1(ratio):+.1f} %") for team, ratio in found.practice.items()]
     return "\n\n".join(
         [
@@ -93,8 +95,20 @@ def _practice(found: Calibration) -> str:
             "How much faster than it was the model takes each team's runs to be, on average:",
             _table(("team", "predicted over measured"), ("", "---:"), rows),
             f"So a plan's MFU in practice is {100 * math.exp(-mean):.0f} % of the model's, "
-            f"and for one more team the 90 % are {low:.0f} to {high:.0f} % of it (Student's t of {len(rows)} teams).",
+            f"and for one more team the 90 % are {low:.0f} to {high:.0f} % of it (Student's t of {len(rows)} teams, "
+            f"{widening():.2f} times as wide, by leaving published runs out).",
+            *(_doubtful(row, found) for row in found.doubtful),
         ]
+    )
+
+
+def _doubtful(row: Checked, found: Calibration) -> str:
+    """What the prior would be with a row that is not in it."""
+    other = practice(found._replace(practice={**found.practice, row.step.team: row.log_ratio}))
+    return (
+        f"{row.step.name} is not in it ({row.step.note}). With it the MFU in practice were "
+        f"{100 * math.exp(other.shift):.0f} % of the model's, and the sigma before widening {other.sigma:.3f} instead "
+        f"of {practice(found).sigma:.3f}."
     )
 
 
@@ -108,7 +122,7 @@ def _kinds(found: Calibration) -> str:
             _table(("pair", "more"), ("", "---:"), rows),
             f"The root mean square of the logs, {other_kind_sigma(found):.2f}, is added in quadrature to the sigma of "
             "a plan on anything but an A100. A run of the user's own is carried with a sigma of "
-            f"{carried_sigma(found):.3f}.",
+            f"{carried_sigma(similar_pairs(found)):.3f}.",
             _steps(found.pairs),
             _sources(found.pairs),
         ]
@@ -160,7 +174,7 @@ def _prior(prior: Prior) -> str:
 
 def _team_in_interval(team: str, found: Calibration) -> bool:
     shift, sigma = _without(team, found)
-    return abs(found.practice[team] + shift) <= Z95 * sigma
+    return abs(found.practice[team] + shift) <= Z95 * sigma * widening(team)
 
 
 def _in_interval(row: Checked, found: Calibration) -> bool:

@@ -11,8 +11,10 @@ from configs.booked import booked_runs
 from configs.files import write_text
 from configs.forecast import ForecastConfig
 from configs.published import Reproduction, all_reproductions
+from extrapolate.calibration import calibration
 from extrapolate.forecast import forecast
 from extrapolate.loss import PUBLISHED, published_law
+from extrapolate.utilisation import held_pairs, similar_pairs
 from extrapolate.validation import (
     Check,
     Coverage,
@@ -23,6 +25,7 @@ from extrapolate.validation import (
     speed_checks,
     team_checks,
 )
+from extrapolate.widening import published_trials, widening
 from scripts.documents import between
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "validation.md"
@@ -91,7 +94,7 @@ def held_out(checks: Iterable[Check]) -> list[Check]:
 
 
 def _summary(speeds: Sequence[Check], hours: Sequence[Check], planned: Sequence[Check]) -> str:
-    teams = team_checks()
+    teams, carried = team_checks(), held_pairs(similar_pairs(calibration()))
     groups = (
         ("speed of a step, by run", held_out(speeds)),
         ("speed of a step, by team", list(teams)),
@@ -102,6 +105,8 @@ def _summary(speeds: Sequence[Check], hours: Sequence[Check], planned: Sequence[
     rows = [(name, *_counted(coverage(checks))) for name, checks in groups]
     heads = ("90 % intervals of what was held out", "held", "of", "share", "90 % interval of it", "chance of so few")
     figures = [row for row in all_reproductions() if row.reason is None]
+    trials = published_trials()
+    as_made = sum(trial.needs <= 1 for trial in trials)
     narrow = (
         "**The intervals are too narrow**, on what there is to try them on: read a stated 90 % as "
         f"{100 * alone.low:.0f} to {100 * alone.high:.0f} %."
@@ -117,6 +122,11 @@ def _summary(speeds: Sequence[Check], hours: Sequence[Check], planned: Sequence[
             + (
                 narrow if alone.at_most < UNLIKELY else "That does not speak against 90 %, on the little that there is."
             ),
+            f"As Student's t makes them {as_made} of {len(trials)} held. So they are widened ({widening():.2f} times, "
+            "in the forecast), and shown widened here by the factor that the other teams need: it is no part of what "
+            "it is tried on.",
+            f"A run of the user's own is carried with a spread that held {carried.held} of {carried.of} {carried.what} "
+            "([throughput](throughput.md)).",
             f"Beside these, {sum(row.is_met for row in figures)} of {len(figures)} published figures that follow by "
             "arithmetic are met to their last digit or to what their rounding explains; "
             f"{len(all_reproductions()) - len(figures)} more are not, each with its reason "
@@ -274,7 +284,7 @@ def _loss() -> str:
             str(band.cuts),
             _percent(band.unwidened_coverage),
             _percent(band.coverage),
-            f"{_percent(band.sequential_coverage)} of {band.sequential_predictions}",
+            f"{band.sequential_held} of {band.sequential_predictions}" if band.sequential_predictions else "not tested",
         )
         for band in law.calibration.bands
     ]

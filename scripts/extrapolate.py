@@ -97,14 +97,15 @@ def arrival_command(
     estimates: Annotated[str | None, typer.Option("--estimates", help="months, by comma, instead of trends")] = None,
     weights: Annotated[str | None, typer.Option("--weights", help="by comma, their sum 1 [default: equal]")] = None,
     spread: Annotated[
-        float | None, typer.Option("--spread", help="half width of each estimate's 90 %, months [default: the line's]")
+        float | None,
+        typer.Option("--spread", help="half width of each estimate's 90 %, months; needed with --estimates"),
     ] = None,
     correlation: Annotated[float, typer.Option("--correlation", help="of the estimates' errors")] = 0.0,
     fmt: OutputFormat = Format.text,
 ) -> None:
     """How early a model came: several estimates of when it was due, from trends or given, weighted and combined.
 
-    Without options: GPT-3, by the estimates of the study of diffusion.
+    Without options: GPT-3, by the trend of the models in configs/facts/training_flop.csv.
 
     Example: replibench extrapolate arrival --trend Language --target opt-175b --published 2022-05-02
     """

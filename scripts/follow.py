@@ -14,12 +14,11 @@ from configs.files import Record, read_record
 from configs.loader import load_config
 from scripts.launch import SUBMISSION, Submission
 from train import events, exits
-from train.attempts import whole_lines
-from train.heartbeat import FILE as HEARTBEAT
-from train.heartbeat import Beat
+from train.attempts import reached, whole_lines
 from train.record import RunRecord
 
-SILENT_S = 60.0  # without a beat: longer than a checkpoint of a small run, and never than a step of one that goes well
+# Without a step: longer than a small run's checkpoint, and than NFS takes to show what another machine wrote.
+SILENT_S = 120.0
 State = Literal["waiting", "preparing", "training", "silent", "requeued", "stopped", "failed", "finished"]
 
 
@@ -32,8 +31,8 @@ class Status(Record):
     step: int
     steps: int
     eta_s: float | None = Field(None, description="of the training, at the last step time; None: not training")
-    heartbeat_age_s: float | None = None
-    node: str | None = Field(None, description="whence the heartbeat comes")
+    heartbeat_age_s: float | None = Field(None, description="since the last finished step")
+    node: str | None = Field(None, description="of the process that finished the last step")
     tokens_per_s: float | None = None
     loss: float | None = None
     attempts: int
@@ -48,11 +47,11 @@ def status(run_dir: Path, now: float | None = None) -> Status:
     submission = read_record(run_dir / SUBMISSION, Submission) if (run_dir / SUBMISSION).is_file() else None
     if not (run_dir / "config.yaml").is_file() and submission is None:
         raise BadInputError(f"{run_dir}: is no run directory: neither prepared nor launched")
-    beat = read_record(run_dir / HEARTBEAT, Beat) if (run_dir / HEARTBEAT).is_file() else None
+    beat = reached(run_dir) or {"step": 0, "time": 0.0, "node": None}
     lines, ends = whole_lines(run_dir / "metrics.jsonl"), exits.exits(run_dir)
     line = lines[-1] if lines else {}
-    state = _state(run_dir, beat, ends, now)
-    step = max(line.get("step", 0), beat.step if beat else 0) if state == "training" else line.get("step", 0)
+    state = _state(run_dir, beat["time"], ends, now)
+    step = beat["step"] if state in ("training", "silent") else line.get("step", 0)
     steps = _steps(run_dir)
     attempts = whole_lines(run_dir / "attempts.jsonl")
     is_at_work = state == "training" and bool(line)
@@ -62,8 +61,8 @@ def status(run_dir: Path, now: float | None = None) -> Status:
         step=step,
         steps=steps,
         eta_s=(steps - step) * line["step_time_s"] if is_at_work else None,
-        heartbeat_age_s=now - beat.time if beat else None,
-        node=beat.node if beat else None,
+        heartbeat_age_s=now - beat["time"] if beat["time"] else None,
+        node=beat["node"],
         tokens_per_s=line.get("tokens_per_s"),
         loss=line.get("loss"),
         attempts=len(attempts),
@@ -80,17 +79,17 @@ def _steps(run_dir: Path) -> int:
     return load_config(path if path.is_file() else run_dir / "launch" / "config.yaml").train.steps
 
 
-def _state(run_dir: Path, beat: Beat | None, ends: Sequence[exits.Exit], now: float) -> State:
+def _state(run_dir: Path, beat: float, ends: Sequence[exits.Exit], now: float) -> State:
     if (run_dir / "run.json").is_file():
         return "finished"
     begun = max((path.stat().st_mtime for path in (run_dir / exits.ATTEMPTS).glob("*/")), default=0.0)
     last = ends[-1] if ends else None
-    if last is not None and last.time >= max(begun, beat.time if beat else 0.0) - 1.0:
+    if last is not None and last.time >= max(begun, beat) - 1.0:
         if last.again:
             return "requeued"
         return "stopped" if last.kind == "requeue" else "failed"
-    if beat is not None and beat.time >= begun:
-        return "training" if now - beat.time < SILENT_S else "silent"
+    if beat > 0 and beat >= begun:
+        return "training" if now - beat < SILENT_S else "silent"
     return "preparing" if begun or (run_dir / "config.yaml").is_file() else "waiting"
 
 
@@ -111,7 +110,7 @@ def words(found: Status) -> str:
     if found.eta_s is not None:
         parts.append(f"{_duration(found.eta_s)} left")
     if found.state in ("training", "silent") and found.heartbeat_age_s is not None:
-        parts.append(f"last heartbeat {_duration(found.heartbeat_age_s)} ago from {found.node}")
+        parts.append(f"last step {_duration(found.heartbeat_age_s)} ago on {found.node}")
     if found.attempts > 1:
         parts.append(f"{found.attempts - 1} restarts, {found.lost_steps:,} steps done again")
     line = ", ".join(parts)

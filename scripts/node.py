@@ -132,7 +132,7 @@ def _follow(run_dir: Path, directory: Path, place: Place) -> None:
 
 def _concluded(run_dir: Path, attempt: str, error: BaseException | None, *, may_repeat: bool) -> exits.Exit:
     """How it ended. Where this node knows only that it lost another, the other may still say why."""
-    known = failures(run_dir / "logs")
+    known = failures(run_dir)
     if error is not None and known and known[0]["kind"] == LOST_PEER:
         time.sleep(OTHERS_S)
     return exits.conclude(run_dir, attempt, error, may_repeat=may_repeat)

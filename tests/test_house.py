@@ -14,12 +14,17 @@ HEAVY = ("torch", "transformers", "deepspeed", "lm_eval")
 LIGHT_ROOMS = ("accounting", "configs", "tinyworld", "extrapolate", "report")
 LIGHT_MODULES = (
     "train.record",
-    *(f"eval.{name}" for name in ("calibration", "criterion", "judge", "power", "results", "statistics", "verdict")),
+    *(f"train.{name}" for name in ("hub", "integrity", "offline", "reference")),
+    *(
+        f"eval.{name}"
+        for name in ("beside", "calibration", "criterion", "judge", "power", "results", "statistics", "verdict")
+    ),
     "report.verdict_terminal",
     "scripts.cli",
     "scripts.commands",
     "scripts.compare",
     "scripts.extrapolate",
+    "scripts.references",
 )
 
 

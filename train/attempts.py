@@ -1,38 +1,81 @@
-"""How often a run was started, and what was lost when it was stopped."""
+"""How often a run was started, how far each attempt came, and what was lost when it was stopped."""
 
+import contextlib
 import json
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from configs.files import write_text
+from train.failures import node_name
+from train.place import ATTEMPT
+
+REACHED = "reached.json"  # how far the run came, when, and what that took: one line, written over after each step
+_SUMMED = ("lost_steps", "lost_s", "silent_s", "waiting_s")
+_WIDTH = 512  # bytes of that line, blanks included, so that each covers the one before it
 
 
-@dataclass(frozen=True)
+@dataclass
 class Attempts:
     """All attempts at a run up to this one."""
 
     started: float  # of this attempt, seconds since the epoch
-    earlier_s: float  # wall-clock of the attempts before it, each up to its last logged step
-    earlier_joules: float | None  # energy of those attempts, likewise; None where one did not measure it
+    n_devices: int  # of this attempt
+    earlier_s: float  # wall-clock of the attempts before it
+    earlier_device_s: float  # the same, each times its number of devices
+    earlier_joules: float | None  # energy of those attempts; None where one did not measure it
     energy_sources: tuple[str, ...]  # what was measured, in all attempts
-    reached: int  # the last step that one of them logged
+    reached: int  # the last step that one of them finished
     restarts: int
     lost_steps: int
     lost_s: float  # of the attempts before: after the checkpoint that the next one began from
-    unlogged_s: float  # of them: after their last logged line, which `earlier_s` has not
+    silent_s: float  # of them: after their last finished step, which `earlier_s` has not
     waiting_s: float  # between attempts, and since the run was submitted
+    _file: int | None = field(default=None, repr=False)  # REACHED, open for writing
+    _joules: float | None = field(default=None, repr=False)  # all, as last told
 
     def totals(self, joules: float | None) -> dict[str, float]:
         """Over all attempts so far: `elapsed_s`, wall-clock seconds, and, where it is known, `energy_joules`.
 
         `joules`: of this attempt; None: not known.
         """
-        totals = {"elapsed_s": self.earlier_s + time.time() - self.started}
+        totals = {"elapsed_s": self.earlier_s + self._elapsed_s()}
+        self._joules = None
         if joules is not None and self.earlier_joules is not None:
-            totals["energy_joules"] = self.earlier_joules + joules
+            self._joules = totals["energy_joules"] = self.earlier_joules + joules
         return totals
+
+    def device_s(self, elapsed_s: float) -> float:
+        """Seconds × devices over all attempts, each with the devices it had, at `elapsed_s` of `totals`."""
+        return self.earlier_device_s + (elapsed_s - self.earlier_s) * self.n_devices
+
+    def came_to(self, step: int) -> None:
+        """`step` is done. On the writing rank this is on disk before the next begins, so that a kill -9 loses none."""
+        if self._file is None:
+            return
+        elapsed_s = self.earlier_s + self._elapsed_s()
+        line = {
+            "step": step,
+            "elapsed_s": elapsed_s,
+            "device_s": self.device_s(elapsed_s),
+            "energy_joules": self._joules,
+            "time": time.time(),
+            "attempt": os.environ.get(ATTEMPT, ""),
+            "node": node_name(),
+        }
+        # One short write at the start of an open file: microseconds, and the kernel keeps it when the process dies.
+        os.pwrite(self._file, json.dumps(line).ljust(_WIDTH - 1).encode() + b"\n", 0)
+
+    def close(self) -> None:
+        """Nothing more is noted."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _elapsed_s(self) -> float:
+        return time.time() - self.started
 
     @classmethod
     def begin(
@@ -40,6 +83,7 @@ class Attempts:
         run_dir: Path,
         step: int,
         started: float,
+        n_devices: int,
         energy_source: str | None,
         provenance: dict[str, Any],
         *,
@@ -50,56 +94,79 @@ class Attempts:
         Cuts metrics.jsonl back to `step`: the lines after it will come again. Only the writing rank changes files.
         """
         metrics, log = run_dir / "metrics.jsonl", run_dir / "attempts.jsonl"
-        lines = whole_lines(metrics)
-        past = whole_lines(log)
-        last = lines[-1] if lines else {"step": 0, "elapsed_s": 0.0, "energy_joules": 0.0}
-        before = (last["elapsed_s"], last.get("energy_joules"))
-        if past and past[-1]["earlier_s"] > before[0]:  # the attempt before this one logged no line of its own
-            before = (past[-1]["earlier_s"], past[-1]["earlier_joules"])
-        saved_s = max((line["elapsed_s"] for line in lines if line["step"] <= step), default=0.0)
+        lines, past = whole_lines(metrics), whole_lines(log)
+        before = _reached(run_dir, lines, past)
         this = {
             "started": started,
             "from_step": step,
-            "lost_steps": max(0, last["step"] - step),
-            "lost_s": before[0] - saved_s,
-            **_gap(run_dir, started, past, before[0]),
-            "earlier_s": before[0],
-            "earlier_joules": before[1],
+            "lost_steps": max(0, before["step"] - step),
+            "lost_s": _lost_s(before, step, lines),
+            **_gap(run_dir, started, past, before["elapsed_s"]),
+            "earlier_s": before["elapsed_s"],
+            "n_devices": n_devices,
             "energy_source": energy_source,
             **provenance,
         }
-        # A stop right after a checkpoint loses nothing; what ran after the last line is not in the sum.
-        if write:
-            kept = [line for line in lines if line["step"] <= step]
-            _rewrite(metrics, kept)
-            _rewrite(log, [*past, this])
-        lost = sum(attempt["lost_steps"] for attempt in [*past, this])
-        return cls(
+        attempts = cls(
             started=started,
-            earlier_s=before[0],
-            earlier_joules=before[1],
+            n_devices=n_devices,
+            earlier_s=before["elapsed_s"],
+            earlier_device_s=before["device_s"],
+            earlier_joules=before["energy_joules"] if past else 0.0,
             energy_sources=tuple(dict.fromkeys(a["energy_source"] for a in [*past, this] if a["energy_source"])),
             reached=max(attempt["from_step"] + attempt["lost_steps"] for attempt in [*past, this]),
             restarts=len(past),
-            lost_steps=lost,
-            **{key: sum(attempt[key] for attempt in [*past, this]) for key in ("lost_s", "unlogged_s", "waiting_s")},
+            **{key: sum(attempt[key] for attempt in [*past, this]) for key in _SUMMED},
         )
+        if write:
+            _rewrite(metrics, [line for line in lines if line["step"] <= step])
+            _rewrite(log, [*past, this])
+            attempts._file = os.open(run_dir / REACHED, os.O_WRONLY | os.O_CREAT, 0o644)
+            attempts._joules = attempts.earlier_joules if energy_source else None
+            attempts.came_to(step)
+        return attempts
+
+
+def reached(run_dir: Path) -> dict[str, Any] | None:
+    """What the attempt at work, or the last one, left in REACHED: `step`, `time`, `node`, `attempt` among it."""
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads((run_dir / REACHED).read_text(encoding="utf-8")))
+    return None
+
+
+def _reached(run_dir: Path, lines: list[dict[str, Any]], past: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the last attempt left in REACHED; its last logged line, where the machine died and that came to less."""
+    known: list[dict[str, Any]] = [{"step": 0, "elapsed_s": 0.0, "device_s": 0.0, "energy_joules": None}]
+    left = reached(run_dir)
+    if left is not None:
+        known.append(left)
+    if lines and past:
+        elapsed_s = lines[-1]["elapsed_s"]
+        line = {"step": lines[-1]["step"], "elapsed_s": elapsed_s, "device_s": elapsed_s * past[-1]["n_devices"]}
+        known.append({**line, "energy_joules": lines[-1].get("energy_joules")})
+    return max(known, key=lambda line: float(line["elapsed_s"]))
+
+
+def _lost_s(before: dict[str, Any], step: int, lines: list[dict[str, Any]]) -> float:
+    """Seconds after `step`, from which it goes on: since its line, or the last one before it."""
+    if before["step"] <= step:
+        return 0.0
+    kept_s = max((line["elapsed_s"] for line in lines if line["step"] <= step), default=0.0)
+    return max(0.0, float(before["elapsed_s"] - kept_s))
 
 
 def _gap(run_dir: Path, started: float, past: list[dict[str, Any]], elapsed_s: float) -> dict[str, float]:
-    """What lies between the last logged line and this start: `unlogged_s` of an attempt's end, `waiting_s` of nothing.
+    """What lies between the last finished step and this start: `silent_s` of an attempt's end, `waiting_s` of nothing.
 
-    An attempt ended with its exit record, or else with its last heartbeat; before the first, waiting began when the
-    run was submitted. A command without a scheduler waits for nobody: what lies between its attempts is the user's.
+    An attempt ended with its exit record, or else with its last step; before the first, waiting began when the run was
+    submitted. A command without a scheduler waits for nobody: what lies between its attempts is the user's.
     """
     if not past:
-        return {"unlogged_s": 0.0, "waiting_s": max(0.0, started - _submitted(run_dir, started))}
-    logged = past[-1]["started"] + elapsed_s - past[-1]["earlier_s"]
-    beat = run_dir / "heartbeat.json"
-    marks = [*run_dir.glob("attempts/*/exit.json"), *([beat] if beat.is_file() else [])]
-    times = [json.loads(path.read_text(encoding="utf-8"))["time"] for path in marks]
-    ended = min(started, max([logged, *(each for each in times if each <= started)]))
-    return {"unlogged_s": ended - logged, "waiting_s": started - ended}
+        return {"silent_s": 0.0, "waiting_s": max(0.0, started - _submitted(run_dir, started))}
+    reached = past[-1]["started"] + elapsed_s - past[-1]["earlier_s"]
+    times = [json.loads(path.read_text(encoding="utf-8"))["time"] for path in run_dir.glob("attempts/*/exit.json")]
+    ended = min(started, max([reached, *(each for each in times if each <= started)]))
+    return {"silent_s": max(0.0, ended - reached), "waiting_s": started - ended}
 
 
 def _submitted(run_dir: Path, started: float) -> float:

@@ -1,210 +1,49 @@
-"""The corpus as rows of token ids on disk, and the order in which training reads them. numpy, no torch.
+"""The data of a run, from its configuration: the generated world's documents, or files of real text."""
 
-A row is `sequence_length + 1` ids: whole documents, each closed by end-of-text, padded at the end. Inputs are
-row[:-1] and labels row[1:]; padding is never predicted.
-"""
-
-import hashlib
-import io
-import itertools
-import json
-import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from tokenizers import Tokenizer
-
-import tinyworld
-from configs.errors import BadInputError, first_line
-from configs.files import atomic_writer, read_record, sha256_of, write_record, write_text
-from configs.schema import RunConfig
-from tinyworld.corpus import HELD_OUT_SEED, documents
-from tinyworld.tokenizer import END_OF_TEXT, train_tokenizer
-from tinyworld.world import World
+from configs.errors import BadInputError
+from configs.schema import FilesData, RunConfig
+from train import generated
+from train.corpus import opened
+from train.corpus import prepare as files
+from train.corpus.sources import found_offline
 from train.record import CorpusFacts
-
-Ids = NDArray[np.uint16]
-PAD = np.uint16(0xFFFF)  # marks padding in stored rows; no tokenizer that fits in uint16 here uses it
-MARK = ".prepared"  # in a corpus directory of ours: the key of what it holds
-PACKING_WINDOW = 32  # documents to choose from
-PLENTY_OF_ROOM = 24  # ids; with more than that left in a row, documents are taken in their order
-TOKENIZER_SAMPLE = 20_000  # documents that a new tokenizer is trained on
+from train.rows import MARK, UNFINISHED, Corpus
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """A prepared corpus: memory-mapped rows, the held-out rows, and the facts for the manifest."""
+def prepare(
+    config: RunConfig,
+    directory: Path,
+    tokenizer_file: Path | None,
+    say: Callable[[str], None],
+    benchmarks: Mapping[str, Path],
+) -> CorpusFacts:
+    """Write the corpus of `config` and its tokenizer.json into `directory`, unless they are there already.
 
-    rows: Ids
-    held_out: Ids
-    facts: CorpusFacts
-
-
-def prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None, say: Callable[[str], None]) -> CorpusFacts:
-    """Generate, tokenise and pack the corpus of `config` into `directory`, unless it is there already.
-
-    Writes tokenizer.json (a copy of `tokenizer_file`, or a new one trained on the corpus), train.npy, held_out.npy,
-    facts.json, and last the mark of what it is. Raises BadInputError when the corpus is too small for the run.
+    The tokenizer is a copy of `tokenizer_file`, or a new one trained on the corpus. `benchmarks`: name → JSON lines
+    with the `text` of each example that is evaluated, for the hygiene of files. Raises BadInputError when the corpus
+    cannot be read, or is too small for the run.
     """
-    mark, key = directory / MARK, _key(config, tokenizer_file)
-    if mark.is_file() and mark.read_text() == key:
-        facts = read_record(directory / "facts.json", CorpusFacts)
-    else:
-        say(f"generating {config.data.documents:,} documents")
-        write_text(mark, "being written")
-        facts = _prepare(config, directory, tokenizer_file)
-        write_text(mark, key)
-    _check_size(config, facts)
-    return facts
+    if isinstance(config.data, FilesData):
+        if config.offline is not None:
+            found = tuple(found_offline(source, Path(config.offline)) for source in config.data.sources)
+            config = config.model_copy(update={"data": config.data.model_copy(update={"sources": found})})
+        return files.prepare(config, directory, tokenizer_file, say, benchmarks)
+    return generated.prepare(config, directory, tokenizer_file, say)
 
 
-def open_corpus(directory: Path) -> Corpus:
-    """Memory-map what `prepare` wrote. Every process of the run reads the same pages."""
-    return Corpus(
-        rows=np.load(directory / "train.npy", mmap_mode="r"),
-        held_out=np.load(directory / "held_out.npy", mmap_mode="r"),
-        facts=read_record(directory / "facts.json", CorpusFacts),
-    )
+def open_corpus(directory: Path, config: RunConfig) -> Corpus:
+    """Memory-map what `prepare` wrote. Every process of the run reads the same pages.
 
-
-def row_order(n_rows: int, seed: int) -> NDArray[np.int64]:
-    """The order in which rows are trained on: a permutation fixed by the seed alone, whatever the number of ranks."""
-    return np.random.default_rng(seed).permutation(n_rows)
-
-
-def batch_rows(order: NDArray[np.int64], step: int, global_batch_rows: int) -> NDArray[np.int64]:
-    """Row numbers of optimizer step `step` (0-based), for all ranks and micro-batches together."""
-    return order[step * global_batch_rows : (step + 1) * global_batch_rows]
-
-
-def inputs_and_labels(rows: Ids) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(n, length + 1) stored rows → (n, length) inputs and labels; padding is input 0 and label -100."""
-    ids = rows.astype(np.int64)
-    padding = ids == PAD
-    ids[padding] = 0
-    labels = ids[:, 1:].copy()
-    labels[padding[:, 1:]] = -100
-    return ids[:, :-1], labels
-
-
-def pack(encoded: Iterable[list[int]], width: int, end_of_text: int) -> Iterator[Ids]:
-    """Whole documents into rows of `width` ids, each document closed by `end_of_text`, rows padded with PAD.
-
-    A row starts with the oldest of the next few documents and is filled with those of them that fit best: plain
-    first-come packing pads four times as much. A document longer than a row is cut into pieces.
+    Raises BadInputError where a preparation was begun and did not come to its end: the files may be of two.
     """
-    pieces = (
-        document[start : start + width]
-        for document in _closed(encoded, end_of_text)
-        for start in range(0, len(document), width)
-    )
-    waiting = deque(itertools.islice(pieces, PACKING_WINDOW))
-    while waiting:
-        row = waiting.popleft()
-        waiting.extend(itertools.islice(pieces, 1))
-        while (best := _best_fit(waiting, width - len(row))) is not None:
-            row = row + waiting[best]
-            del waiting[best]
-            waiting.extend(itertools.islice(pieces, 1))
-        yield _padded(row, width)
-
-
-def _closed(encoded: Iterable[list[int]], end_of_text: int) -> Iterator[list[int]]:
-    return ([*ids, end_of_text] for ids in encoded)
-
-
-def _best_fit(waiting: Sequence[list[int]], room: int) -> int | None:
-    """Index of the longest document that fits; the oldest, while much room would be left; None if none fits."""
-    if waiting and room - len(waiting[0]) >= PLENTY_OF_ROOM:
-        return 0
-    fitting = [index for index, document in enumerate(waiting) if len(document) <= room]
-    return max(fitting, key=lambda index: len(waiting[index]), default=None)
-
-
-def _padded(row: list[int], width: int) -> Ids:
-    out = np.full(width, PAD, dtype=np.uint16)
-    out[: len(row)] = row
-    return out
-
-
-def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) -> CorpusFacts:
-    data, width = config.data, config.train.sequence_length + 1
-    world = World(data.world_seed)
-    texts = list(documents(data.documents_seed, data.documents, world))
-    if tokenizer_file is not None:
-        tokenizer = _read_tokenizer(tokenizer_file)
-    else:
-        tokenizer = train_tokenizer(texts[:TOKENIZER_SAMPLE], data.vocab_size)
-    with atomic_writer(directory / "tokenizer.json") as stream:
-        stream.write(tokenizer.to_str(pretty=True))
-    if tokenizer.get_vocab_size() >= PAD or tokenizer.token_to_id(END_OF_TEXT) is None:
-        raise BadInputError(f"tokenizer: needs fewer than {PAD} tokens and {END_OF_TEXT} among them")
-    train = _rows(tokenizer, texts, width)
-    held_out = _rows(tokenizer, _held_out(config, world, set(texts)), width)
-    for name, rows in (("train.npy", train), ("held_out.npy", held_out)):
-        with atomic_writer(directory / name, "wb") as stream:
-            buffer = io.BytesIO()  # numpy's own writing to a file hides why a full disk failed
-            np.save(buffer, rows)
-            stream.write(buffer.getbuffer())
-    facts = CorpusFacts(
-        source=f"{data.source}, world {data.world_seed}, documents {data.documents_seed}",
-        sha256=hashlib.sha256(train.tobytes()).hexdigest(),
-        documents=data.documents,
-        rows=len(train),
-        sequence_length=config.train.sequence_length,
-        tokens=int(np.count_nonzero(train[:, 1:] != PAD)),
-        positions=train[:, 1:].size,
-        held_out_tokens=int(np.count_nonzero(held_out[:, 1:] != PAD)),
-        held_out_sha256=hashlib.sha256(held_out.tobytes()).hexdigest(),
-    )
-    write_record(directory / "facts.json", facts)
-    return facts
-
-
-def _read_tokenizer(path: Path) -> Tokenizer:
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises a bare Exception
-        raise BadInputError(f"reference: {path}: cannot be read: {first_line(error)}") from None
-
-
-def _held_out(config: RunConfig, world: World, seen: set[str]) -> list[str]:
-    """Documents of another stream that the corpus does not contain (of a small language many occur in both)."""
-    wanted = config.data.held_out_documents
-    stream = documents(HELD_OUT_SEED, 20 * wanted, world)
-    fresh = list(itertools.islice((text for text in stream if text not in seen), wanted))
-    if len(fresh) < wanted:
+    mark = directory / MARK
+    if not mark.is_file() or mark.read_text(encoding="utf-8") == UNFINISHED:
         raise BadInputError(
-            f"data.held_out_documents: only {len(fresh)} of {wanted} could be found that the corpus does not contain; "
-            f"ask for fewer, and keep data.documents_seed from {HELD_OUT_SEED}"
+            f"data: {directory} is not prepared to the end; start the run with `replibench`, which does"
         )
-    return fresh
-
-
-def _rows(tokenizer: Tokenizer, texts: Iterable[str], width: int) -> Ids:
-    end_of_text = tokenizer.token_to_id(END_OF_TEXT)
-    assert end_of_text is not None  # checked where the tokenizer came from
-    encoded = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    return np.stack(list(pack((e.ids for e in encoded), width, end_of_text)))
-
-
-def _key(config: RunConfig, tokenizer_file: Path | None) -> str:
-    """Changes when anything changes that the prepared files depend on, the generator's own code among it."""
-    tokenizer = sha256_of(tokenizer_file) if tokenizer_file else "new"
-    code = [sha256_of(path) for path in sorted(Path(tinyworld.__file__).parent.glob("*.py"))]
-    return json.dumps([config.data.model_dump(mode="json"), config.train.sequence_length, tokenizer, code])
-
-
-def _check_size(config: RunConfig, facts: CorpusFacts) -> None:
-    """One pass over the data at most: more epochs than asked for would be silent repetition."""
-    needed = config.train.steps * config.train.global_batch_rows
-    if needed > facts.rows:
-        enough = 100 * math.ceil(1.1 * facts.documents * needed / facts.rows / 100)  # packing varies a little
-        raise BadInputError(
-            f"data.documents: {facts.documents:,} documents make {facts.rows:,} rows, but train.steps × batch needs "
-            f"{needed:,}; set data.documents to about {enough:,} or lower train.steps"
-        )
+    if isinstance(config.data, FilesData):
+        return opened.open_corpus(directory, config)
+    return generated.open_corpus(directory, config)

@@ -3,10 +3,12 @@
 `start` turns a plain model into an engine; `write`, `read` and `gather` hide where DeepSpeed keeps what.
 """
 
+import gc
 import math
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +44,18 @@ def initialise(device: torch.device, timeout_s: float) -> None:
     # DeepSpeed would compile a shared-memory extension at the first start, print to stdout on each rank, and hang
     # on a stale build lock. gloo does the work.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    patience = timedelta(seconds=timeout_s + AFTER_THE_WATCHDOG_S)
+    patience = _patience(timeout_s)
     backend = "nccl" if device.type == "cuda" else "gloo"
     deepspeed.init_distributed(dist_backend=backend, timeout=patience, verbose=False)
+
+
+def control_group(timeout_s: float) -> Any:
+    """A gloo group of all ranks, for what is no tensor of the model. Collective."""
+    return dist.new_group(backend="gloo", timeout=_patience(timeout_s))
+
+
+def _patience(timeout_s: float) -> timedelta:
+    return timedelta(seconds=timeout_s + AFTER_THE_WATCHDOG_S)
 
 
 def start(
@@ -57,18 +68,23 @@ def start(
     if train.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     module = _Pipeline(model, family, train.pipeline_parallel_size) if train.pipeline_parallel_size > 1 else model
-    bare = train.zero_stage == 0 and precision == "fp32"  # DeepSpeed wraps nothing round the optimizer then
-    optimizer = (SkippingAdamW if bare else torch.optim.AdamW)(
+    settings = _settings(family, train, precision)
+    adamw: Callable[..., torch.optim.AdamW] = torch.optim.AdamW
+    if train.zero_stage == 0 and precision == "fp32":  # DeepSpeed wraps nothing round the optimizer then
+        settings["gradient_clipping"] = 0.0  # DeepSpeed would keep the norm for itself
+        clipping, n_parts = train.optimizer.gradient_clipping, train.tensor_parallel_size
+        adamw = partial(SkippingAdamW, clipping=clipping, tensor_parallel_size=n_parts)
+    optimizer = adamw(
         decay_groups(module, train.optimizer.weight_decay),
         lr=train.optimizer.learning_rate,
         betas=train.optimizer.betas,
         eps=train.optimizer.eps,
         fused=True,
     )
-    settings = _settings(family, train, precision)
     if universal:
         settings["checkpoint"] = {"load_universal": True}
     engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
+    _stay_at_lowest_scale(engine)
     if train.tensor_parallel_size > 1 and family.after_split:
         family.after_split(engine.module)
     if train.compile:
@@ -76,6 +92,23 @@ def start(
         # Eager, the loss alone keeps several copies of the logits in fp32, the largest tensor of a small model's step.
         engine.summed_cross_entropy = torch.compile(_summed, dynamic=False)
     return engine
+
+
+def _stay_at_lowest_scale(engine: Any) -> None:
+    """DeepSpeed would end the process when a gradient overflows at fp16's lowest loss scale; train/watch.py does it."""
+    if engine.fp16_enabled():
+        engine.optimizer.loss_scaler.raise_error_at_min_scale = False
+
+
+def stop(engine: Any, train: TrainConfig) -> None:
+    """Give back what the engine holds beside its own life: hooks, compiled code, the allocator's peak and cache."""
+    engine.destroy()
+    if train.compile:
+        torch.compiler.reset()  # the next model of the class would count as a recompilation, of which few are allowed
+    gc.collect()  # hooks and parameters refer to each other
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 class _Pipeline(PipelineModule):  # type: ignore[misc]
@@ -243,9 +276,10 @@ def _whole_logits(engine: Any, inputs: torch.Tensor) -> torch.Tensor:
     head = _vocab_parallel_head(engine)
     if head is None:
         return logits
-    parts = [torch.empty_like(logits) for _ in range(dist.get_world_size(head.mp_group))]
-    dist.all_gather(parts, logits.contiguous(), group=head.mp_group)
-    return torch.cat(parts, dim=-1)
+    whole = logits.new_zeros(*logits.shape[:-1], engine.module.config.vocab_size)
+    whole[..., head.vocab_start_index : head.vocab_end_index] = logits
+    dist.all_reduce(whole, group=head.mp_group)  # not all_gather: the parts of an odd vocabulary differ in size
+    return whole
 
 
 def _pipeline_logits(engine: Any, inputs: torch.Tensor) -> torch.Tensor:
@@ -268,7 +302,7 @@ def _vocab_parallel_head(engine: Any) -> Any:
 
 
 def gradient_norm(engine: Any) -> float | None:
-    """Global norm of the last step's gradients before clipping; None where DeepSpeed has none, or fp16 overflowed."""
+    """Global norm of the last step's gradients before clipping; None where it is not finite."""
     norm = engine.get_global_grad_norm()
     return float(norm) if norm is not None and math.isfinite(norm) else None
 
@@ -295,6 +329,7 @@ def read(engine: Any, directory: Path, tag: str) -> None:
     for state in getattr(engine.optimizer, "optimizer", engine.optimizer).state.values():
         if torch.is_tensor(state.get("step")):
             state["step"] = state["step"].clone()
+    _stay_at_lowest_scale(engine)  # the scaler is the checkpoint's now
 
 
 def skipped_steps(engine: Any) -> int:
@@ -305,6 +340,13 @@ def skipped_steps(engine: Any) -> int:
 def loss_scale(engine: Any) -> float | None:
     """fp16's present loss scale; None in other precisions, which have none."""
     return float(engine.optimizer.loss_scale) if engine.fp16_enabled() else None
+
+
+def is_lowest_scale(engine: Any) -> bool:
+    """Whether fp16's loss scale cannot be lowered any more."""
+    return engine.fp16_enabled() and bool(
+        engine.optimizer.loss_scaler.cur_scale <= engine.optimizer.loss_scaler.min_scale
+    )
 
 
 def gather(engine: Any) -> dict[str, torch.Tensor] | None:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from configs.errors import BadInputError, InterruptedRunError, RequeueError, WorkFailedError
 from configs.files import Record, read_record, write_record
+from train.attempts import REACHED
 from train.failures import LOST_PEER, failures, node_name
 
 ExitKind = Literal["finished", "requeue", "out_of_memory", "nan", "hang", "node_failure", "user_error", "error"]
@@ -64,7 +65,7 @@ def conclude(run_dir: Path, attempt: str, error: BaseException | None, *, may_re
     path = directory_of(run_dir, attempt) / FILE
     if path.is_file():
         return read_record(path, Exit)
-    first = next((each for each in failures(run_dir / "logs") if each["kind"] != LOST_PEER), None)
+    first = next((each for each in failures(run_dir) if each["kind"] != LOST_PEER), None)
     kind = _kind(run_dir, error)
     of_rank = first if first and kind not in ("finished", "requeue") else None
     record = Exit(
@@ -85,8 +86,8 @@ def close_earlier(run_dir: Path, attempt: str) -> None:
     for directory in (run_dir / ATTEMPTS).glob("*/"):
         if directory.name != attempt and not (directory / FILE).is_file():
             last = max(path.stat().st_mtime for path in [directory, *directory.iterdir()])
-            beat = run_dir / "heartbeat.json"
-            ended = max(last, beat.stat().st_mtime) if beat.is_file() else last
+            reached = run_dir / REACHED
+            ended = max(last, reached.stat().st_mtime) if reached.is_file() else last
             words = "it ended without a word: its first node, or the scheduler, took it away"
             record = Exit(attempt=directory.name, kind="node_failure", message=words, time=ended, again=True)
             write_record(directory / FILE, record)

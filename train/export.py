@@ -10,12 +10,12 @@ import torch.distributed as dist
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerFast
 
 from configs.errors import WorkFailedError
-from configs.schema import RunConfig
+from configs.schema import FilesData, RunConfig
 from train import engine as deepspeed_engine
-from train.data import Corpus, inputs_and_labels
 from train.families import Family
 from train.model import to_checkpoint_names
 from train.reference import reference_directory
+from train.rows import Corpus, inputs_and_labels
 
 # fp32: the engine's logits against the reloaded model's, for logits up to 1; larger ones round in proportion.
 MAX_LOGIT_DIFFERENCE = 1e-5
@@ -25,16 +25,21 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 def export(
     engine: Any, family: Family, hf_config: PretrainedConfig, config: RunConfig, data_dir: Path, directory: Path
 ) -> None:
-    """Write config, weights (safetensors), tokenizer and model card to `directory`, all or nothing. Collective."""
+    """Write config, weights (safetensors), tokenizer and model card to `directory`. Collective."""
     state = deepspeed_engine.gather(engine)
     if dist.get_rank() == 0:
         assert state is not None
-        partial = directory.with_name(f".{directory.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
         try:
-            _write(to_checkpoint_names(family, state), hf_config, config, data_dir, partial)
+            _write(to_checkpoint_names(family, state), hf_config, config, data_dir, directory)
         except OSError as error:
             raise WorkFailedError(f"cannot write {directory}: {error}") from error
+    dist.barrier()
+
+
+def publish(partial: Path, directory: Path) -> None:
+    """Give what was exported and checked its name. Collective."""
+    if dist.get_rank() == 0:
         shutil.rmtree(directory, ignore_errors=True)
         partial.rename(directory)
     dist.barrier()
@@ -50,7 +55,7 @@ def logit_difference(engine: Any, directory: Path, corpus: Corpus, precision: st
     inputs = torch.from_numpy(inputs_and_labels(corpus.held_out[:8])[0]).to(device)
     logits = deepspeed_engine.logits_of(engine, inputs).float()
     dtype = torch.float32 if precision == "fp32" else next(engine.module.parameters()).dtype
-    reloaded = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
+    reloaded = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, use_safetensors=True)
     with torch.no_grad():
         again = reloaded.to(device).eval()(input_ids=inputs).logits.float()
     gap = (logits - again).abs().max()
@@ -95,6 +100,12 @@ def _write_tokenizer(config: RunConfig, hf_config: PretrainedConfig, data_dir: P
     tokenizer.save_pretrained(directory)
 
 
+def _text(config: RunConfig) -> str:
+    if isinstance(config.data, FilesData):
+        return ", ".join(source.label for source in config.data.sources)
+    return f"`{config.data.source}` (generated text; the model knows nothing of the world)"
+
+
 def _model_card(config: RunConfig) -> str:
     train = config.train
     what = f"a replica of `{Path(config.reference).name}`" if config.reference else "a model of its own architecture"
@@ -106,6 +117,6 @@ license: apache-2.0
 # {config.name}
 
 Trained from random initialisation by replibench: {what}, seed {train.seed}, {train.steps:,} steps,
-{tokens:,} tokens of `{config.data.source}` (generated text; the model knows nothing of the world).
+{tokens:,} tokens of {_text(config)}.
 The run's manifest.json says what code, data and machine it came from.
 """

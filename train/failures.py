@@ -13,6 +13,7 @@ from configs.errors import BadInputError, WorkFailedError
 LOST_PEER = "lost_peer"  # no class of exit: an echo of what happened to another process
 NODE = "REPLIBENCH_NODE"  # the node's name, where the machine's own is not it
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed")
+# What gloo and NCCL say where another process is gone: never the first thing that went wrong.
 _LOST_PEER = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process exited", "econn")
 
 
@@ -21,13 +22,13 @@ def node_name() -> str:
     return os.environ.get(NODE) or socket.gethostname()
 
 
-def leave_failure(run_dir: Path, error: BaseException) -> None:
-    """Write what went wrong, with its time, to logs/failure-RANK.json."""
-    rank = os.environ.get("RANK", "0")
+def leave_failure(run_dir: Path, error: BaseException, rank: int | None = None) -> None:
+    """Write what went wrong, with its time, to logs/failure-RANK.json; `rank`: not this process, one that cannot."""
+    rank = int(os.environ.get("RANK", "0")) if rank is None else rank
     known = isinstance(error, BadInputError | WorkFailedError)
     failure = {
         "time": time.time(),
-        "rank": int(rank),
+        "rank": rank,
         "node": node_name(),
         "kind": kind_of(error),
         "message": str(error) if known else f"{type(error).__name__}: {error}",
@@ -50,7 +51,8 @@ def kind_of(error: BaseException) -> str:
     return LOST_PEER if any(each in words for each in _LOST_PEER) else "error"
 
 
-def failures(logs: Path) -> list[dict[str, Any]]:
-    """All that the ranks left: the first real error first, echoes of it last."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in logs.glob("failure-*.json")]
+def failures(*run_dirs: Path) -> list[dict[str, Any]]:
+    """All that the ranks left, each with its `path`: the first real error first, echoes of it last."""
+    paths = [path for run_dir in run_dirs for path in run_dir.glob("logs/failure-*.json")]
+    found = [{**json.loads(path.read_text(encoding="utf-8")), "path": str(path)} for path in paths]
     return sorted(found, key=lambda failure: (failure["kind"] == LOST_PEER, failure["time"]))

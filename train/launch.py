@@ -1,12 +1,13 @@
 """Start this machine's part of a prepared run through torchrun, show its progress, end it, find the first error."""
 
+import functools
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from configs.locks import held_descriptors
 from configs.schema import TrainConfig
 from train import events
 from train.checkpoints import step_of
-from train.failures import LOST_PEER, NODE, failures
+from train.failures import LOST_PEER, NODE, failures, leave_failure
+from train.memory import oom_kills
 from train.place import ATTEMPT, Place, here, local_address, network_environment
 from train.processes import ROOT, worker_environment
 from train.survivors import Signals, Survivors
@@ -33,7 +35,6 @@ from train.tail import Tail
 STOP = "stop"  # a file in the attempt's directory: what a signal says, where no signal can be sent
 ERRORS = {error.kind: error for error in (WorkFailedError, NotFiniteError, HangError, OutOfMemoryError, NodeError)}
 _POLL_S = 0.2
-_KILLED = re.compile(r"exitcode\s*: -9 ")
 
 
 def launch(
@@ -49,20 +50,34 @@ def launch(
     BadInputError or WorkFailedError with the first real error of any rank; once the checkpoint is written,
     InterruptedRunError after Ctrl-C, and RequeueError after SIGTERM or SIGUSR1 to this process or to a worker.
     """
+    launch_in_turn([run_dir], train, lambda _, line: on_progress(line), say, place)
+
+
+def launch_in_turn(
+    run_dirs: Sequence[Path],
+    train: TrainConfig,
+    on_progress: Callable[[Path, dict[str, Any]], None],
+    say: Callable[[str], None],
+    place: Place | None = None,
+) -> None:
+    """The same for several runs, which the same processes train one after the other. `train`: of any of them.
+
+    They agree on number of processes, threads and device. The logs of the processes lie with the first run.
+    """
     place = place or here(train.world_size)
-    logs = run_dir / "logs"
-    logs.mkdir(exist_ok=True)
-    if place.is_first and len(place.names) == 1:
-        forget_failures(run_dir)
-    tails = [
-        Tail(run_dir / "metrics.jsonl", on_progress),
-        Tail(run_dir / events.FILE, lambda event: say(event["message"]), from_end=True),
-    ]
-    path = _torchrun_log(logs, place)
+    logs = run_dirs[0] / "logs"
+    tails = []
+    for run_dir in run_dirs:
+        (run_dir / "logs").mkdir(exist_ok=True)
+        tails.append(Tail(run_dir / "metrics.jsonl", functools.partial(on_progress, run_dir)))
+        tails.append(Tail(run_dir / events.FILE, lambda event: say(event["message"]), from_end=True))
+    if len(place.names) == 1:
+        forget_failures(*run_dirs)
+    path, memory = _torchrun_log(logs, place), oom_kills()
     begin = path.stat().st_size if path.is_file() else 0
     with path.open("a") as log:
         process = subprocess.Popen(
-            _command(run_dir, place),
+            _command(run_dirs, place),
             env=_environment(train, place),
             pass_fds=held_descriptors(),  # the directory is held until the last worker is gone
             stdout=log,
@@ -70,17 +85,22 @@ def launch(
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches us alone; we ask the workers for a checkpoint
         )
-        stop_file = run_dir / "attempts" / place.attempt / STOP if place.attempt else None
-        stopped = _watch(process, Survivors(process.pid, logs, place.processes), tails, stop_file)
-    if process.returncode == 0 and (run_dir / "run.json").is_file():
+        survivors = Survivors(process.pid, logs, place.processes)
+        stop_file = run_dirs[0] / "attempts" / place.attempt / STOP if place.attempt else None
+        stopped = _watch(process, survivors, tails, stop_file)
+    if process.returncode == 0 and all((run_dir / "run.json").is_file() for run_dir in run_dirs) and not stopped:
         return
-    _raise_first_error(logs, process.returncode, stopped, path.read_text(errors="replace")[begin:])
+    if process.returncode != 0 and not stopped:
+        said = path.read_text(errors="replace")[begin:]
+        _leave_word_of_killed(run_dirs, said, survivors.killed, ran_out=oom_kills() > memory)
+    _raise_first_error(run_dirs, process.returncode, stopped)
 
 
-def forget_failures(run_dir: Path) -> None:
+def forget_failures(*run_dirs: Path) -> None:
     """Before an attempt: what the ranks of an earlier one left. Nobody else may be at work yet."""
-    for old in [*(run_dir / "logs").glob("failure-*.json"), *(run_dir / "logs").glob("ended-*")]:
-        old.unlink()
+    for run_dir in run_dirs:
+        for old in [*run_dir.glob("logs/failure-*.json"), *run_dir.glob("logs/ended-*")]:
+            old.unlink()
 
 
 def _environment(train: TrainConfig, place: Place) -> dict[str, str]:
@@ -96,14 +116,15 @@ def _torchrun_log(logs: Path, place: Place) -> Path:
     return logs / ("torchrun.log" if len(place.names) == 1 else f"torchrun-{place.name}.log")
 
 
-def _command(run_dir: Path, place: Place) -> list[str]:
+def _command(run_dirs: Sequence[Path], place: Place) -> list[str]:
     return [
         *(sys.executable, "-m", "train.torchrun"),
         *(f"--nnodes={len(place.names)}", f"--nproc-per-node={place.processes}", "--max-restarts=0"),
-        *("--rdzv-backend=c10d", f"--rdzv-endpoint={place.rendezvous}", f"--rdzv-id={place.attempt or 'here'}"),
+        *("--rdzv-backend=c10d", f"--rdzv-endpoint={place.rendezvous}"),
+        f"--rdzv-id={place.attempt or time.strftime('%Y%m%dT%H%M%S')}",  # it names the attempt's logs
         f"--local-addr={local_address(place.rendezvous)}",
-        *("--log-dir", str(run_dir / "logs"), "--redirects=3"),
-        *(str(ROOT / "train" / "worker.py"), str(run_dir.resolve())),
+        *("--log-dir", str(run_dirs[0] / "logs"), "--redirects=3"),
+        *(str(ROOT / "train" / "worker.py"), *(str(run_dir.resolve()) for run_dir in run_dirs)),
     ]
 
 
@@ -134,33 +155,58 @@ def _watch(
         return signals.first
 
 
-def _raise_first_error(logs: Path, code: int, stopped: int | None, said: str) -> None:
-    """`said`: by torchrun, in this attempt."""
-    found = failures(logs)
+def _raise_first_error(run_dirs: Sequence[Path], code: int, stopped: int | None) -> None:
+    logs, found = run_dirs[0] / "logs", failures(*run_dirs)
     if found and found[0]["kind"] != LOST_PEER:
         first = found[0]
-        where = f"rank {first['rank']}"
         if first["kind"] == "user_error":
             raise BadInputError(first["message"])
-        log = logs / f"failure-{first['rank']}.json"
-        raise ERRORS[first["kind"]](f"training failed: {where}: {first['message']} (traceback: {log})")
+        words = f"training failed: rank {first['rank']}: {first['message']} (traceback: {first['path']})"
+        raise ERRORS[first["kind"]](words)
     if stopped or (code == 0 and not found):  # without run.json: a worker was asked to stop
-        newest = max((logs.parent / "checkpoints").glob("step-*"), default=None)
-        where = f"a checkpoint is written at step {step_of(newest):,}" if newest else "nothing was trained yet"
-        words = f"{where}; run the same command again to go on"
-        if stopped == signal.SIGINT:
-            raise InterruptedRunError(f"interrupted; {words}")
-        raise RequeueError(f"stopped by {signal.Signals(stopped).name if stopped else 'a signal to a worker'}; {words}")
-    echo = f"rank {found[0]['rank']} lost a peer: {found[0]['message']}" if found else _last_words(logs)
-    ended = _KILLED.search(said)
-    raise (NodeError if found or ended else WorkFailedError)(
-        f"training failed without a report (torchrun exit {code}): {echo} "
-        f"(no words: a worker may have been killed, for instance for memory; logs: {logs})"
+        raise _stopped(run_dirs, stopped)
+    if found:
+        raise NodeError(f"training failed: rank {found[0]['rank']} lost a peer: {found[0]['message']} (logs: {logs})")
+    raise WorkFailedError(
+        f"training failed without a report (torchrun exit {code}): {_last_words(logs)} (logs: {logs})"
     )
+
+
+def _stopped(run_dirs: Sequence[Path], stopped: int | None) -> InterruptedRunError:
+    """What there is to go on from, and how."""
+    at = next((run_dir for run_dir in run_dirs if not (run_dir / "run.json").is_file()), run_dirs[-1])
+    newest = max((at / "checkpoints").glob("step-*"), default=None)
+    where = f"a checkpoint is written at step {step_of(newest):,}" if newest else "nothing was trained yet"
+    if (at / "run.json").is_file():
+        where = "the training is done"
+    if len(run_dirs) > 1:
+        where = f"{at.name}: {where}"
+    words = f"{where}; run the same command again to go on"
+    if stopped == signal.SIGINT:
+        return InterruptedRunError(f"interrupted; {words}")
+    return RequeueError(f"stopped by {signal.Signals(stopped).name if stopped else 'a signal to a worker'}; {words}")
+
+
+def _leave_word_of_killed(run_dirs: Sequence[Path], said: str, ours: Collection[int], *, ran_out: bool) -> None:
+    """For a worker that a signal ended, which could say nothing itself: torchrun's report `said` of it.
+
+    `ours`: those that we killed because another was gone. `ran_out`: the kernel killed for memory meanwhile.
+    """
+    report = said.rpartition("Root Cause")[2]
+    ended = re.search(r"rank +: (\d+) .*\n +exitcode +: -\d+ \(pid: (\d+)\)(?:.*\n)*?.*\((SIG\w+)\)", report)
+    if ended is None or int(ended[2]) in ours or (run_dirs[0] / "logs" / f"failure-{ended[1]}.json").is_file():
+        return
+    words = f"was ended by {ended[3]}"
+    error: WorkFailedError = WorkFailedError(words)
+    if ended[3] == "SIGKILL":
+        error = NodeError(f"{words}; the same command goes on from the last checkpoint")
+    if ended[3] == "SIGKILL" and ran_out:
+        error = OutOfMemoryError(f"{words}: memory ran out, and the kernel chose it")
+    leave_failure(run_dirs[0], error, int(ended[1]))
 
 
 def _last_words(logs: Path) -> str:
     """The last line that a worker of the newest attempt wrote to stderr."""
     newest = max(logs.glob("*/attempt_0/*/stderr.log"), key=lambda path: path.stat().st_mtime, default=None)
     lines = newest.read_text(errors="replace").split("\n") if newest else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "-")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no worker said anything")

@@ -60,6 +60,11 @@ def check_change(stored: RunConfig, now: RunConfig, run_dir: Path) -> None:
             f"--run-dir {run_dir}: train.zero_stage: {stored.train.zero_stage} there, {now.train.zero_stage} here: "
             "DeepSpeed converts checkpoints between ZeRO stages 1, 2 and 3 only"
         )
+    if now.train.zero_stage == 0 and stored.train.tensor_parallel_size != now.train.tensor_parallel_size:
+        raise BadInputError(
+            f"--run-dir {run_dir}: train.tensor_parallel_size: {stored.train.tensor_parallel_size} there, "
+            f"{now.train.tensor_parallel_size} here: DeepSpeed converts no checkpoint of train.zero_stage 0"
+        )
 
 
 def fitted(train: TrainConfig, processes: int) -> TrainConfig:

@@ -13,10 +13,11 @@ import torch.distributed as dist
 from configs.errors import WorkFailedError
 from configs.schema import TrainConfig
 from train import engine as deepspeed_engine
+from train.attempts import Attempts
 from train.certificate import after_batch
-from train.data import Corpus, batch_rows, inputs_and_labels, row_order
-from train.heartbeat import Heart
+from train.distillation import Teacher
 from train.meters import Interval, PhaseClock, Progress
+from train.rows import Corpus, inputs_and_labels
 from train.saving import Saver
 from train.schedule import learning_rate_factor
 from train.skipping import poisoned
@@ -32,8 +33,10 @@ class Workplace:
     device: torch.device
     control: Any
     clock: PhaseClock
+    teacher: Teacher | None  # whose logits are learned, in place of the text
     saver: Saver
     trackers: list[Feed]
+    attempts: Attempts
     data_parallel_rank: int
     is_main: bool
 
@@ -52,36 +55,35 @@ def train_steps(
     `totals`: what goes into each logged line beside the steps' own figures. Collective. Raises WorkFailedError when too
     many steps in a row had a loss or gradient that is not finite.
     """
-    order = row_order(len(corpus.rows), train.seed)
     watch = Watch(place.engine, place.saver, train, run_dir if place.is_main else None)
-    heart = Heart(run_dir, train.steps) if place.is_main else None
     interval = Interval(place.clock)
     while progress.step < train.steps:
-        done = _step(place, train, corpus, order, progress, stop_requested())
+        done = _step(place, train, corpus, progress, stop_requested())
         progress.add(done.loss, done.tokens)
         watch.look_at(progress, done)
         place.saver.check()
-        if heart is not None:
-            heart.beat(progress.step)
         interval.steps += 1  # after a resume fewer than a line stands for
         place.clock.settle()
         if progress.step % train.log_every_steps == 0 or progress.step == train.steps:
             _log(place, train, progress, interval, totals(), run_dir / "metrics.jsonl")
             interval.start_next()
+        place.attempts.came_to(progress.step)
         if progress.step % train.checkpoint.every_steps == 0 or progress.step == train.steps or done.stop:
             _checkpoint(place, progress)
         if done.stop and progress.step < train.steps:
             place.saver.finish()
+            totals()
+            place.attempts.came_to(progress.step)
             return False
     with place.clock.phase("checkpoint"):
         place.saver.finish()
     return True
 
 
-def _step(place: Workplace, train: TrainConfig, corpus: Corpus, order: Any, progress: Progress, stop: bool) -> StepDone:
+def _step(place: Workplace, train: TrainConfig, corpus: Corpus, progress: Progress, stop: bool) -> StepDone:
     """One optimizer step over the global batch; `stop`: this rank was asked to. Says what all ranks agree on."""
     with place.clock.phase("data"):
-        stored = corpus.rows[batch_rows(order, progress.step, train.global_batch_rows)]
+        stored = corpus.batch(progress.step)
         progress.data_order_sha256 = after_batch(progress.data_order_sha256, progress.step, stored)
         inputs, labels = (torch.from_numpy(a) for a in inputs_and_labels(stored))
         tokens = int((labels != -100).sum())
@@ -112,14 +114,32 @@ def _take(place: Workplace, mine: list[tuple[torch.Tensor, torch.Tensor]], facto
             return deepspeed_engine.run_pipeline(place.engine, mine, factor, before_update)
     summed = torch.zeros((), device=place.device)
     for inputs, labels in mine:
+        taught = _taught(place, inputs)
         with place.clock.phase("forward_backward"):
-            logits = place.engine(input_ids=inputs).logits
-            loss = deepspeed_engine.summed_loss(place.engine, logits, labels)
+            loss = _summed_loss(place, inputs, taught, labels)
             place.engine.backward(poisoned(loss, factor))
             summed += loss.detach()
         with place.clock.phase("optimizer"):
             place.engine.step()
     return summed
+
+
+def _taught(place: Workplace, inputs: torch.Tensor) -> torch.Tensor | None:
+    """The teacher's logits, where they are learned."""
+    if place.teacher is None:
+        return None
+    with place.clock.phase("teacher"):
+        return place.teacher.logits(inputs)
+
+
+def _summed_loss(
+    place: Workplace, inputs: torch.Tensor, taught: torch.Tensor | None, labels: torch.Tensor
+) -> torch.Tensor:
+    """Of one micro-batch, over its predicted tokens."""
+    logits = place.engine(input_ids=inputs).logits
+    if place.teacher is None or taught is None:
+        return deepspeed_engine.summed_loss(place.engine, logits, labels)
+    return place.teacher.summed_loss(logits, taught, labels)
 
 
 def _agree(
@@ -172,7 +192,7 @@ def _log(
         with path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
     except OSError as error:
-        raise WorkFailedError(f"cannot write {path}: {error.strerror}; the last checkpoint is whole") from None
+        raise WorkFailedError(f"cannot write {path}: {error.strerror}; {place.saver.newest()}") from None
     for tracker in place.trackers:
         tracker.log(line)
 

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from train import certificate
 
 PHASES = (
-    *("start_up", "compile", "data", "forward_backward", "optimizer", "communication"),
+    *("start_up", "compile", "data", "forward_backward", "teacher", "optimizer", "communication"),
     *("checkpoint", "evaluation"),
 )
 _OF_A_STEP = ("forward_backward", "optimizer", "agreement")  # in which waiting for a collective is communication

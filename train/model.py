@@ -89,7 +89,12 @@ def compare_weights(directory: Path, config: PretrainedConfig) -> tuple[Differen
     transformers_logging.disable_progress_bar()
     try:
         _, found = AutoModelForCausalLM.from_pretrained(
-            directory, config=config, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True
+            directory,
+            config=config,
+            device_map="meta",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,  # never a pickle that lies beside
         )
     except Exception as error:  # safetensors and transformers raise types of their own for damaged or missing files
         raise BadInputError(f"reference: {directory}/*.safetensors: cannot be read: {first_line(error)}") from None

@@ -1,5 +1,6 @@
 """The denominator of MFU: the accelerator's row in the table, or on a CPU a measurement."""
 
+import functools
 import warnings
 
 import torch
@@ -13,6 +14,7 @@ from train.record import Peak, Precision
 TABLE = "configs/accelerators.yaml"
 
 
+@functools.cache  # of a process that trains several runs in turn, once
 def find_peak(device: torch.device, precision: Precision, threads: int) -> Peak | None:
     """Peak of all devices of the run, FLOP/s, with its source; None and a warning for an unknown accelerator.
 

@@ -6,58 +6,68 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from accounting.hf_config import from_hf_config
-from configs.errors import BadInputError
+from configs.errors import BadInputError, first_line
 from configs.files import read_record, sha256_of_json, write_record, write_text
 from configs.loader import load_config, write_config
-from configs.schema import RunConfig, TrainConfig
-from train.data import MARK as DATA_MARK
+from configs.schema import FilesData, RunConfig, TrainConfig
+from train.corpus.opened import epochs_of
+from train.corpus.tokenizer import tokenizer_path
 from train.data import prepare as prepare_corpus
 from train.families import Family, family_of
 from train.layouts import check_change, recipe
-from train.record import Identity, Manifest, Precision, ReferenceFacts
+from train.record import CorpusFacts, Extraction, Identity, Manifest, Precision, ReferenceFacts
 from train.reference import Reference, compare_configs, load_reference
+from train.rows import MARK as DATA_MARK
 from train.trackers import check_trackers
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) -> Manifest:
+def prepare_run(
+    config: RunConfig, run_dir: Path, say: Callable[[str], None], benchmarks: Mapping[str, Path] | None = None
+) -> Manifest:
     """Check the whole input, then write data/, model.json, manifest.json and config.yaml.
 
+    `benchmarks`: name → JSON lines with the `text` of each example that will be evaluated, for `data.hygiene`.
     Idempotent: a run directory of the same configuration is left as it is. Raises BadInputError (one line) before
     anything is written, if anything is wrong; also when the directory holds another run.
     """
-    _check_directory(config, run_dir)
+    check_directory(config, run_dir)
     check_trackers(config.train.trackers)
-    reference = load_reference(config.reference, config.revision) if config.reference else None
+    reference = _reference(config)
     family = family_of(_requested(config, reference), "reference" if reference else "architecture")
     architecture, identity = _architecture(config, reference)
     _check_layout(config, family, architecture)
-    corpus = prepare_corpus(
-        config, run_dir / "data", reference.directory / "tokenizer.json" if reference else None, say
-    )
-    tokenizer = json.loads((run_dir / "data" / "tokenizer.json").read_text(encoding="utf-8"))
-    _check_vocabulary(architecture, tokenizer)
+    if reference and config.train.learns_logits:
+        _check_teacher(config.train, architecture, reference)
+    tokenizer_file = _tokenizer_file(config, reference)
+    if tokenizer_file is not None:  # before a large corpus is tokenised for nothing
+        _check_vocabulary(architecture, tokenizer_file)
+    corpus = prepare_corpus(config, run_dir / "data", tokenizer_file, say, benchmarks or {})
+    tokenizer = _check_vocabulary(architecture, run_dir / "data" / "tokenizer.json")
+    _check_ids(architecture, corpus)
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         name=config.name,
         code=code_version(),
         versions=library_versions(),
         machine=machine(),
-        seeds={"train": config.train.seed, "world": config.data.world_seed, "documents": config.data.documents_seed},
+        seeds=_seeds(config),
         training_config_sha256=_training_sha256(config),
         recipe=recipe_of(config),
-        tokenizer_sha256=sha256_of_json(tokenizer),
+        tokenizer_sha256=tokenizer_sha256(tokenizer),
         corpus=corpus,
+        epochs=epochs_of(config, corpus) if isinstance(config.data, FilesData) else None,
         reference=reference.facts if reference else None,
         identity=identity,
+        extraction=_extraction(config.train),
     )
     if (run_dir / "manifest.json").is_file():
         manifest = _same_run(read_record(run_dir / "manifest.json", Manifest), manifest, run_dir)
@@ -68,6 +78,23 @@ def prepare_run(config: RunConfig, run_dir: Path, say: Callable[[str], None]) ->
     write_record(run_dir / "manifest.json", manifest)
     write_config(run_dir / "config.yaml", config)  # last: a directory with a config is a prepared run
     return manifest
+
+
+def _reference(config: RunConfig) -> Reference | None:
+    if config.reference is None:
+        return None
+    pinned, bundle = config.reference_sha256, config.offline
+    return load_reference(config.reference, config.revision, pinned=pinned, bundle=bundle)
+
+
+def tokenizer_sha256(tokenizer: dict[str, Any]) -> str:
+    """Of the part of a tokenizer.json that turns text into ids.
+
+    What comes after that (special tokens round a text, padding, truncation) is not used here, and transformers
+    writes a post-processor that does nothing into each tokenizer that it saves.
+    """
+    after = ("post_processor", "padding", "truncation")
+    return sha256_of_json({key: value for key, value in tokenizer.items() if key not in after})
 
 
 def _same_run(stored: Manifest, now: Manifest, run_dir: Path) -> Manifest:
@@ -90,15 +117,45 @@ def _same_run(stored: Manifest, now: Manifest, run_dir: Path) -> Manifest:
 def recipe_of(config: RunConfig) -> dict[str, Any]:
     """What two runs of one recipe share: neither seed nor layout, nor anything that only rounds differently."""
     train = config.train
-    recipe: dict[str, Any] = {f"data.{key}": getattr(config.data, key) for key in ("source", "world_seed")}
+    recipe = _data_recipe(config)
     recipe |= {"train.steps": train.steps, "train.sequence_length": train.sequence_length}
     recipe["train.global_batch_rows"] = train.global_batch_rows
     recipe["train.initialisation"] = train.initialisation
+    if train.objective == "distillation":  # an original was not: its recipe has no such key, and none of it differs
+        recipe["train.objective"] = train.objective
+        recipe |= {f"train.distillation.{key}": getattr(train.distillation, key) for key in ("source", "temperature")}
     for name, section in (("optimizer", train.optimizer), ("schedule", train.schedule)):
         recipe |= {f"train.{name}.{key}": value for key, value in section.model_dump(mode="json").items()}
     if train.schedule.kind != "wsd":
         del recipe["train.schedule.decay_fraction"]  # which no other schedule uses
+    if train.schedule.horizon_steps in (None, train.steps):
+        del recipe["train.schedule.horizon_steps"]  # the same schedule
     return recipe
+
+
+def _data_recipe(config: RunConfig) -> dict[str, Any]:
+    data = config.data
+    if not isinstance(data, FilesData):
+        return {"data.source": data.source, "data.world_seed": data.world_seed}
+    sources = {source.label: source.weight for source in data.sources}  # wherever they lie on this machine
+    return {"data.source": data.source, "data.sources": sources, "data.order": data.order}
+
+
+def _seeds(config: RunConfig) -> dict[str, int]:
+    data, seeds = config.data, {"train": config.train.seed}
+    if isinstance(data, FilesData):
+        return seeds
+    return {**seeds, "world": data.world_seed, "documents": data.documents_seed}
+
+
+def _tokenizer_file(config: RunConfig, reference: Reference | None) -> Path | None:
+    """The tokenizer that is given; None where one is to be trained."""
+    named = config.data.tokenizer if isinstance(config.data, FilesData) else None
+    if reference is None:
+        return tokenizer_path(named) if named else None
+    if named is not None:
+        raise BadInputError("data.tokenizer: the reference has its own, and the replica needs that one; leave it out")
+    return reference.directory / "tokenizer.json"
 
 
 def _training_sha256(config: RunConfig) -> str:
@@ -109,13 +166,24 @@ def _pinned(facts: ReferenceFacts | None) -> dict[str, str] | None:
     return facts.sha256 if facts else None
 
 
-def _check_directory(config: RunConfig, run_dir: Path) -> None:
+def check_directory(config: RunConfig, run_dir: Path) -> None:
+    """Raises BadInputError, naming --run-dir, for a directory that holds another run or what is no run."""
     stored = run_dir / "config.yaml"
     if stored.is_file():
         check_change(load_config(stored), config, run_dir)
         return
     # Without a config: empty, or what a preparation that was cut short leaves.
-    known = {".lock", "data", "model.json", "reference.path", "manifest.json", "logs", "attempts", "launch"}
+    known = {
+        ".lock",
+        "benchmarks",
+        "data",
+        "model.json",
+        "reference.path",
+        "manifest.json",
+        "logs",
+        "attempts",
+        "launch",
+    }
     found = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else set()
     data = run_dir / "data"
     ours = not data.is_dir() or (data / DATA_MARK).is_file() or not any(data.iterdir())
@@ -163,6 +231,8 @@ def _check_layout(config: RunConfig, family: Family, architecture: dict[str, Any
             f"train.tensor_parallel_size: {train.tensor_parallel_size} does not divide the {heads} attention heads "
             f"(of keys, where these are fewer); valid: {', '.join(map(str, valid))}"
         )
+    if train.vocab_parallel_head and train.tensor_parallel_size == 1:
+        raise BadInputError("train.vocab_parallel_head: true splits nothing with train.tensor_parallel_size 1; drop it")
     _check_precision(train)
     _check_pipeline(train, architecture)
     if train.sequence_length > context:
@@ -214,13 +284,57 @@ def _check_pipeline(train: TrainConfig, architecture: dict[str, Any]) -> None:
         raise BadInputError(f"train.pipeline_parallel_size: {stages} {reason}")
 
 
-def _check_vocabulary(architecture: dict[str, Any], tokenizer: dict[str, Any]) -> None:
+def _check_teacher(train: TrainConfig, architecture: dict[str, Any], reference: Reference) -> None:
+    """Can the reference's logits be learned, in this layout and by this replica?"""
+    replica, teacher = from_hf_config(architecture), from_hf_config(reference.config)
+    key, reason = "train.objective: distillation", None
+    if train.pipeline_parallel_size > 1:
+        reason = (
+            f"with train.pipeline_parallel_size {train.pipeline_parallel_size}: the last stage, which has the logits, "
+            "does not see the tokens that the reference would read; set it to 1"
+        )
+    elif train.vocab_parallel_head:
+        reason = "with train.vocab_parallel_head: each process has a part of the vocabulary only; set it to false"
+    elif replica.vocab_size != teacher.vocab_size:
+        reason = (
+            f"the replica's vocabulary has {replica.vocab_size} tokens and the reference's {teacher.vocab_size}, so "
+            "their distributions cannot be compared; leave architecture.vocab_size as the reference's"
+        )
+    elif train.sequence_length > teacher.context:
+        reason = f"train.sequence_length {train.sequence_length} is beyond the reference's context, {teacher.context}"
+    if reason:
+        raise BadInputError(f"{key}: {reason}")
+
+
+def _extraction(train: TrainConfig) -> Extraction | None:
+    if train.objective != "distillation":
+        return None
+    return Extraction(source=train.distillation.source, temperature=train.distillation.temperature)
+
+
+def _check_vocabulary(architecture: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The tokenizer, as JSON. Raises BadInputError where it has ids that the model does not know."""
+    try:
+        tokenizer: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{file}: cannot be read: {first_line(error)}") from None
     largest = max(tokenizer["model"]["vocab"].values(), default=-1)
     largest = max([largest, *(token["id"] for token in tokenizer.get("added_tokens", []))])
     if largest >= architecture["vocab_size"]:
         raise BadInputError(
             f"architecture.vocab_size: {architecture['vocab_size']} is fewer than the tokenizer's {largest + 1} tokens"
         )
+    return tokenizer
+
+
+def _check_ids(architecture: dict[str, Any], corpus: CorpusFacts) -> None:
+    """A corpus that came tokenised may be of another tokenizer."""
+    for source in corpus.sources:
+        if source.largest_id >= architecture["vocab_size"]:
+            raise BadInputError(
+                f"data.sources: {source.name}: has token ids up to {source.largest_id:,} in it, and the model's "
+                f"vocab_size is {architecture['vocab_size']:,}: it is of another tokenizer"
+            )
 
 
 def code_version() -> dict[str, Any]:

@@ -41,11 +41,29 @@ class ReferenceFacts(Record):
     sha256: dict[str, str] = Field(description="file name → hex sha256: config.json, tokenizer.json, model.safetensors")
 
 
+class SourceFacts(Record):
+    """One source of a corpus of files."""
+
+    name: str
+    sha256: str = Field(description="of the .bin's bytes, as far as they are trained on")
+    documents: int
+    rows: int
+    tokens: int = Field(description="of the documents, each one's end-of-text among them")
+    text_bytes: int | None = Field(None, description="UTF-8; None: it came tokenised")
+    empty_documents: int | None = Field(None, description="left out because there is nothing in them")
+    held_out_documents: int
+    held_out_tokens: int
+    held_out_sha256: str
+    largest_id: int
+
+
 class CorpusFacts(Record):
     """What was trained on. `tokens` counts positions that are predicted, `positions` adds the padding."""
 
     source: str
-    sha256: str = Field(description="of the token ids in their stored order")
+    sha256: str = Field(
+        description="of the token ids in their stored order; of several sources: of the JSON list of theirs"
+    )
     documents: int
     rows: int
     sequence_length: int
@@ -56,6 +74,18 @@ class CorpusFacts(Record):
     generated_by: str | None = Field(
         None, description="sha256 of the model.safetensors whose outputs this text is; then it is model extraction"
     )
+    generation_flop: int | None = Field(
+        None, description="of the reference's forward passes that made the text; no part of the run's FLOPs"
+    )
+    bytes_per_token: float | None = Field(None, description="of the text that is trained on; None: it came tokenised")
+    sources: tuple[SourceFacts, ...] = ()
+
+
+class Extraction(Record):
+    """Model extraction: what of the reference's outputs the replica was trained on, from random initialisation."""
+
+    source: Literal["logits", "generated_text"]
+    temperature: float
 
 
 class Manifest(Record):
@@ -74,8 +104,14 @@ class Manifest(Record):
     )
     tokenizer_sha256: str
     corpus: CorpusFacts
+    epochs: dict[str, float] | None = Field(
+        None, description="source → how often the run goes through it; None: a generated corpus, once at most"
+    )
     reference: ReferenceFacts | None = None
     identity: Identity | None = None
+    extraction: Extraction | None = Field(
+        None, description="None: it was trained on text that is not the reference's output"
+    )
 
 
 class StepTime(Record):
@@ -87,9 +123,13 @@ class StepTime(Record):
     )
     data_s: float
     forward_backward_s: float
+    teacher_s: float | None = Field(
+        None, description="the reference's forward passes; None: its logits are not learned"
+    )
     optimizer_s: float
     communication_s: float | None = Field(
-        None, description="waited for collectives in steps, so for slower ranks too; None: not known (CUDA)"
+        None,
+        description="waited for collectives in steps, so for slower ranks too; None: not known (CUDA), or one process",
     )
     checkpoint_s: float
     evaluation_s: float
@@ -141,7 +181,11 @@ class RunRecord(Record):
     steps: int
     tokens: int = Field(description="positions processed: steps × rows per step × sequence length; what FLOPs count")
     predicted_tokens: int = Field(description="`tokens` less padding")
-    loss: float = Field(description="mean training loss of the last logged interval, nats per token")
+    loss: float = Field(description="mean training loss of the last logged interval, nats per token; see `objective`")
+    objective: Literal["language_modelling", "distillation"] = Field(
+        "language_modelling",
+        description="what `loss` is: cross-entropy with the text, or KL divergence from the reference's distribution",
+    )
     held_out_loss: HeldOutLoss | None = None
     export_logit_difference: float = Field(
         description="largest absolute difference of logits, engine against the exported checkpoint (fp32: at most 1e-5)"
@@ -157,12 +201,13 @@ class RunRecord(Record):
     zero_stage: int
     precision: Precision
     wall_clock_s: float = Field(description="over all attempts, start-up included, lost work included")
+    device_s: float = Field(description="devices × wall-clock over all attempts, each with the devices it had")
     time: StepTime
     step_time_median_s: float = Field(description="first steps excluded")
     tokens_per_s: float = Field(description="at the median step time")
     peak: Peak | None = Field(description="None: an accelerator that the table does not know; then no MFU")
     mfu: float | None = Field(description="model FLOPs (full attention) at the median step time over the peak")
-    hfu: float | None = Field(None, description="hardware FLOPs (recompute included) likewise")
+    hfu: float | None = Field(None, description="hardware FLOPs (recompute and teacher included) likewise")
     peak_memory_bytes: int | None = Field(
         description="while training, of the fullest device; on a CPU the largest resident set"
     )

@@ -1,13 +1,14 @@
 """The original: where it lies, what it is to the byte, and whether a replica has its architecture. No torch."""
 
 import json
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.errors import BadInputError, WorkFailedError, first_line
+from configs.errors import BadInputError, first_line
 from configs.files import sha256_of
+from train import hub, offline
 from train.record import Difference, Identity, ReferenceFacts
 
 # Keys of config.json that say nothing about the architecture: bookkeeping, serving defaults, and dropout, which
@@ -61,25 +62,88 @@ class Reference:
     facts: ReferenceFacts
 
 
-def load_reference(source: str, revision: str | None = None) -> Reference:
+def load_reference(
+    source: str,
+    revision: str | None = None,
+    *,
+    pinned: Mapping[str, str] | None = None,
+    bundle: str | None = None,
+) -> Reference:
     """Find a local directory or fetch a hub id, check that it is whole, and pin it by sha256.
 
-    Raises BadInputError when something is missing, WorkFailedError when the hub cannot be reached.
+    A revision of a directory is its subdirectory of that name. `pinned` ({file: sha256}) is what it must be; `bundle`,
+    a directory that `replibench fetch` filled, is where a hub id is then looked for and nowhere else. Raises
+    BadInputError when something is missing or not what it was, WorkFailedError when the hub cannot be reached.
     """
-    directory = Path(source)
-    if not directory.is_dir():
-        if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", source):  # neither gpt2 nor org/model
-            raise BadInputError(f"reference: {source}: no such directory")
-        directory = _fetch(source, revision)
+    directory = locate(source, revision, bundle)
     config = read_config(directory)
-    weights = sorted(directory.glob("*.safetensors"))
-    if not weights:
-        raise BadInputError(f"reference: {directory}: no weights (*.safetensors) in it")
+    sha256 = pin(directory)
+    for name, wanted in (pinned or {}).items():
+        if sha256.get(name) != wanted:
+            found = f"has sha256 {sha256[name][:12]}…" if name in sha256 else "is not there"
+            raise BadInputError(
+                f"reference_sha256.{name}: {wanted[:12]}… is pinned, but {directory / name} {found}: the reference is "
+                "not "
+                "the one that this file was made for; put that back, or make a new file with `replibench init`"
+            )
+    return Reference(directory, config, ReferenceFacts(source=source, revision=revision, sha256=sha256))
+
+
+def locate(source: str, revision: str | None = None, bundle: str | None = None) -> Path:
+    """The directory of a reference on this machine, fetched where it must be. Errors as `load_reference`."""
+    directory = Path(source)
+    if directory.is_dir():
+        if revision is None:
+            return directory
+        if not (directory / revision).is_dir():
+            names = sorted(path.name for path in directory.iterdir() if (path / "config.json").is_file())
+            raise BadInputError(
+                f"revision: {revision}: {directory} has no such subdirectory{hub.nearest(revision, names)}"
+            )
+        return directory / revision
+    if not hub.looks_like_an_id(source):
+        raise BadInputError(f"reference: {source}: no such directory")
+    if bundle is not None:
+        return offline.model_directory(Path(bundle), source, revision)
+    return hub.snapshot(source, revision)
+
+
+def pin(directory: Path) -> dict[str, str]:
+    """{file: sha256} of config, tokenizer and weights. Raises BadInputError where one of the three is missing."""
+    weights = weight_files(directory)
     if not (directory / "tokenizer.json").is_file():
-        raise BadInputError(f"reference: {directory}: no tokenizer.json in it")
-    files = [directory / "config.json", directory / "tokenizer.json", *weights]
-    facts = ReferenceFacts(source=source, revision=revision, sha256={file.name: sha256_of(file) for file in files})
-    return Reference(directory, config, facts)
+        raise BadInputError(
+            f"reference: {directory}: no tokenizer.json in it; transformers' AutoTokenizer makes one of other "
+            "tokenizer "
+            "files: load them with it and save_pretrained"
+        )
+    return {file.name: sha256_of(file) for file in (directory / "config.json", directory / "tokenizer.json", *weights)}
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The files that transformers reads weights from, and none beside: what is pinned is what is loaded.
+
+    Raises BadInputError where there is no safetensors weight, as there is none in other formats that is safe to load.
+    """
+    one, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
+    if one.is_file():
+        return [one]
+    if not index.is_file():
+        pickled = sorted(path.name for path in directory.glob("*.bin"))
+        why = f": {', '.join(pickled)} is pickled, which can run code and is never loaded" if pickled else ""
+        raise BadInputError(
+            f"reference: {directory}: no weights (model.safetensors, or model.safetensors.index.json) in it{why}; on a "
+            "machine where it is trusted, transformers' save_pretrained writes them; of a hub id, another revision may "
+            "have them (refs/pr/NUMBER)"
+        )
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInputError(f"reference: {index}: cannot be read: {first_line(error)}") from None
+    missing = [name for name in names if not (directory / name).is_file()]
+    if missing:
+        raise BadInputError(f"reference: {directory}: no {missing[0]} in it, which its index names")
+    return [index, *(directory / name for name in names)]
 
 
 def reference_directory(run_dir: Path) -> Path | None:
@@ -111,16 +175,3 @@ def compare_configs(reference: dict[str, Any], replica: dict[str, Any]) -> Ident
         if reference.get(key) != replica.get(key)
     )
     return Identity(identical=not differences, differences=differences)
-
-
-def _fetch(source: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        wanted = ["*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json", "vocab.json", "merges.txt"]
-        return Path(snapshot_download(source, revision=revision, allow_patterns=wanted))
-    except Exception as error:  # the hub client has a dozen types for unreachable, private, renamed and unknown
-        raise WorkFailedError(
-            f"reference: {source}: is no directory, and could not be had from the hub ({first_line(error)}); "
-            "give a local directory where there is no network"
-        ) from None

@@ -17,9 +17,9 @@ from configs.schema import TrainConfig
 from train import certificate, checkpoints, events
 from train import engine as deepspeed_engine
 from train.checkpoints import Layout, Marker
-from train.data import Corpus, row_order
-from train.meters import Progress
+from train.meters import PhaseClock, Progress
 from train.processes import worker_environment
+from train.rows import Corpus
 from train.saving import restore_random_state
 
 UNIVERSAL = ".universal"  # beside the checkpoints: one that is converted, while it is loaded
@@ -49,7 +49,10 @@ def layout_of(train: TrainConfig, precision: str) -> Layout:
 
 
 def find(run_dir: Path, ours: Layout, control: Any) -> Found | None:
-    """The newest good checkpoint, the same on all ranks; what is damaged is said and set aside. Collective."""
+    """The newest good checkpoint, the same on all ranks; what is damaged is said and set aside. Collective.
+
+    Raises BadInputError, on all ranks, where it is of another precision.
+    """
     answer: list[Found | None] = [None]
     if dist.get_rank() == 0:
         directory = run_dir / "checkpoints"
@@ -66,10 +69,17 @@ def find(run_dir: Path, ours: Layout, control: Any) -> Found | None:
             events.note(run_dir, 0, "resumed", "no checkpoint can be used: the run begins again")
         answer[0] = _found(*good, ours) if good else None
     dist.broadcast_object_list(answer, src=0, group=control)
-    return answer[0]
+    found = answer[0]
+    if found is not None and found.layout.precision != ours.precision:
+        raise BadInputError(
+            f"train.precision: the checkpoint of step {found.step:,} is of a run in {found.layout.precision}, and here "
+            f"it is {ours.precision} (auto: bf16 on CUDA, fp32 on a CPU), which would be another training; go on where "
+            "it began, or in another directory"
+        )
+    return found
 
 
-def load(found: Found, engine: Any, run_dir: Path, ours: Layout, control: Any) -> Progress:
+def load(found: Found, engine: Any, run_dir: Path, ours: Layout, control: Any, clock: PhaseClock) -> Progress:
     """Load model, optimizer and random state into `engine`; where training stands. Collective."""
     if not found.needs_conversion:
         deepspeed_engine.read(engine, found.path.parent, found.path.name)
@@ -77,7 +87,7 @@ def load(found: Found, engine: Any, run_dir: Path, ours: Layout, control: Any) -
             restore_random_state(found.path)
     else:
         target = found.path.parent / UNIVERSAL / found.path.name
-        _convert(found.path, target, control)
+        _convert(found.path, target, control, clock)
         deepspeed_engine.read(engine, target.parent, target.name)
         dist.barrier(control)
         if dist.get_rank() == 0:
@@ -87,16 +97,18 @@ def load(found: Found, engine: Any, run_dir: Path, ours: Layout, control: Any) -
         if found.layout != ours:
             words += f" ({found.layout.words()}), now with {ours.words()}"
         events.note(run_dir, found.step, "resumed", words)
-    return Progress(**json.loads((found.path / checkpoints.PROGRESS).read_text(encoding="utf-8")))
+    progress = Progress(**json.loads((found.path / checkpoints.PROGRESS).read_text(encoding="utf-8")))
+    if found.layout != ours:  # speed is said of the layout that run.json names, so of its own steps only
+        progress.interval_step_times_s, progress.warm_up_step_times_s = [], []
+    return progress
 
 
-def check_data_order(progress: Progress, corpus: Corpus, train: TrainConfig) -> None:
+def check_data_order(progress: Progress, corpus: Corpus) -> None:
     """Raises BadInputError unless the corpus on disk, in the run's order, is what was trained on so far.
 
     Every rank looks for itself: on several machines each reads its own copy.
     """
-    order = row_order(len(corpus.rows), train.seed)
-    now = certificate.of_steps(corpus.rows, order, progress.step, train.global_batch_rows)
+    now = certificate.of_steps(corpus.batch, progress.step)
     if now != progress.data_order_sha256:
         raise BadInputError(
             f"data: the corpus or its order is not what the run began with: the first {progress.step:,} steps have "
@@ -113,7 +125,7 @@ def _found(path: Path, marker: Marker, ours: Layout) -> Found:
     return Found(path=path, step=marker.step, layout=theirs, needs_conversion=not same)
 
 
-def _convert(source: Path, target: Path, control: Any) -> None:
+def _convert(source: Path, target: Path, control: Any, clock: PhaseClock) -> None:
     """DeepSpeed's conversion to a universal checkpoint, in a process of its own; the other ranks wait. Collective."""
     process = log = None
     if dist.get_rank() == 0:
@@ -126,6 +138,7 @@ def _convert(source: Path, target: Path, control: Any) -> None:
         if process is not None and process.poll() is not None:
             state[0] = 1 if process.returncode == 0 else 2
         dist.broadcast(state, src=0, group=control)
+        clock.at("start_up")  # so that the watchdog lets a long one come to its end
         time.sleep(_POLL_S)
     if int(state) == 2:
         words = ""

@@ -31,6 +31,7 @@ class Saver:
         self._layout, self._options, self._control, self._patience_s = layout, options, control, patience_s
         self._rank, self._world_size = dist.get_rank(), dist.get_world_size()
         self._thread: threading.Thread | None = None
+        self._step = 0  # of the checkpoint begun last
         self._failure: Exception | None = None
 
     @property
@@ -43,7 +44,7 @@ class Saver:
         Raises WorkFailedError when it cannot be written; the checkpoint before it is then still whole.
         """
         self.finish()
-        name = checkpoints.name_of(step)
+        self._step, name = step, checkpoints.name_of(step)
         try:
             if self._rank == 0:
                 shutil.rmtree(self._partial, ignore_errors=True)
@@ -54,9 +55,9 @@ class Saver:
             if self._rank == 0:
                 (self._partial / name / checkpoints.PROGRESS).write_text(json.dumps(progress), encoding="utf-8")
         except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
-            raise self._failed(step, error) from error
+            raise self._failed(error) from error
         dist.barrier(self._control)
-        self._thread = threading.Thread(target=self._seal, args=(step,), name="seal", daemon=True)
+        self._thread = threading.Thread(target=self._seal, name="seal", daemon=True)
         self._thread.start()
         if not self._options.asynchronous:
             self.finish()
@@ -67,11 +68,16 @@ class Saver:
             raise self._failure
 
     def finish(self) -> None:
-        """Wait until the checkpoint that was begun stands under its name. Collective."""
+        """Wait until the checkpoint that was begun stands under its name. Collective.
+
+        Raises WorkFailedError when it does not.
+        """
         if self._thread is not None:
             self._thread.join()
             self._thread = None
             self.check()
+            if self._rank == 0 and not (self._directory / checkpoints.name_of(self._step)).is_dir():
+                raise self._failed(RuntimeError("it is not there after writing"))
             dist.barrier(self._control)
 
     def newest(self) -> str:
@@ -79,25 +85,25 @@ class Saver:
         whole = checkpoints.all_of(self._directory)
         return f"the last good checkpoint is {whole[-1]}" if whole else "there is no checkpoint yet"
 
-    def _seal(self, step: int) -> None:
+    def _seal(self) -> None:
         """This rank's share of the files: to the disk, and hashed. Rank 0 then writes the marker and the name."""
         try:
-            partial = self._partial / checkpoints.name_of(step)
-            files = [path for path in partial.rglob("*") if not path.is_dir()]
-            mine = checkpoints.share(files, self._rank, self._world_size)
+            partial = self._partial / checkpoints.name_of(self._step)
+            mine = checkpoints.share(_files(partial), self._rank, self._world_size)
             facts = {path.relative_to(partial).as_posix(): checkpoints.file_facts(path) for path in mine}
             if self._rank == 0:
                 facts |= self._of_others()
+                _compare(facts, partial)
                 final = self._directory / partial.name
-                checkpoints.seal(partial, final, Marker(step=step, layout=self._layout, files=facts))
+                checkpoints.seal(partial, final, Marker(step=self._step, layout=self._layout, files=facts))
                 shutil.rmtree(self._partial)  # what DeepSpeed and the ranks left beside it
                 checkpoints.prune(self._directory, self._options.keep_last, self._options.keep_every_steps)
             else:
                 written = self._partial / f"writing-{self._rank}"
                 written.write_text(checkpoints.facts_json(facts), encoding="utf-8")
                 written.rename(self._partial / f"sealed-{self._rank}.json")
-        except (OSError, WorkFailedError) as error:
-            self._failure = self._failed(step, error)
+        except Exception as error:  # whatever it is: nobody sees what a thread raises
+            self._failure = self._failed(error)
 
     def _of_others(self) -> dict[str, FileFacts]:
         """What the other ranks found, as soon as it is there."""
@@ -112,13 +118,24 @@ class Saver:
             facts |= {name: FileFacts(**fact) for name, fact in tree.items()}
         return facts
 
-    def _failed(self, step: int, error: Exception) -> WorkFailedError:
+    def _failed(self, error: Exception) -> WorkFailedError:
         shutil.rmtree(self._partial, ignore_errors=True)  # give the space back
-        words = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        words = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
         whole = checkpoints.all_of(self._directory)
         before = f"the one before it ({whole[-1].name}) is whole" if whole else "there is none before it"
-        path = self._directory / checkpoints.name_of(step)
+        path = self._directory / checkpoints.name_of(self._step)
         return WorkFailedError(f"cannot write checkpoint {path}: {words}; {before}")
+
+
+def _files(partial: Path) -> list[Path]:
+    return [path for path in partial.rglob("*") if not path.is_dir()]
+
+
+def _compare(facts: dict[str, FileFacts], partial: Path) -> None:
+    """Each rank shared out its own listing of the directory; over a network they need not be the same."""
+    different = sorted(facts.keys() ^ {path.relative_to(partial).as_posix() for path in _files(partial)})
+    if different:
+        raise WorkFailedError(f"the ranks do not see the same files in it, {different[0]} for one")
 
 
 def random_state() -> dict[str, torch.Tensor | None]:

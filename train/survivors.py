@@ -44,6 +44,7 @@ class Survivors:
         self._torchrun, self._logs, self._processes = torchrun, logs, processes
         self._seen: dict[int, psutil.Process] = {}
         self._first_gone: float | None = None
+        self.killed: set[int] = set()  # by us, as process ids
 
     def ask_to_stop(self) -> None:
         """SIGUSR1 to each worker: a checkpoint, then an orderly end. torchrun gives each a session of its own."""
@@ -70,6 +71,7 @@ class Survivors:
         for worker in self._living():
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.kill()
+                self.killed.add(worker.pid)
 
     def _living(self) -> list[psutil.Process]:
         if len(self._seen) < self._processes:  # looking through all processes has its price

@@ -25,9 +25,11 @@ from configs.schema import RunConfig, TrainConfig
 from train import engine as deepspeed_engine
 from train import events, resuming
 from train.attempts import Attempts
-from train.data import Corpus, open_corpus
+from train.checkpoints import Layout
+from train.data import open_corpus
+from train.distillation import Teacher
 from train.energy import RunEnergy
-from train.export import export, logit_difference
+from train.export import export, logit_difference, publish
 from train.families import family_of
 from train.heldout import held_out_loss
 from train.loop import Workplace, train_steps
@@ -37,6 +39,7 @@ from train.peak import find_peak
 from train.prepare import code_version, device_and_precision
 from train.record import Goodput, HeldOutLoss, Peak, Precision, RunRecord, StepTime
 from train.reference import reference_directory
+from train.rows import Corpus
 from train.saving import Saver
 from train.trackers import open_trackers
 from train.watchdog import Watchdog
@@ -56,44 +59,64 @@ class StopFlag:
         self.is_set = True
 
 
-def main(run_dir: Path) -> None:
-    """Train, export, measure the held-out loss, write run.json (rank 0). Goes on from the newest checkpoint."""
-    stop = StopFlag()
+def main(run_dir: Path, stop: StopFlag | None = None) -> bool:
+    """Train, export, measure the held-out loss, write run.json (rank 0). Goes on from the newest checkpoint.
+
+    Returns False when a stop was requested (a checkpoint is written). A process may train several runs in turn; `stop`
+    is then its own, for all of them.
+    """
+    stop = stop or StopFlag()
+    started = time.time() if dist.is_initialized() else STARTED  # the first one's start-up has the imports
     config = load_config(run_dir / "config.yaml")
     device, precision = _device_and_precision(config)
     torch.set_num_threads(config.train.threads_per_process)
-    deepspeed_engine.initialise(device, config.train.collective_timeout_s)
-    corpus = open_corpus(run_dir / "data")
-    place, progress, attempts, energy = _set_up(config, run_dir, device, precision, corpus)
+    timeout_s = config.train.collective_timeout_s
+    deepspeed_engine.initialise(device, timeout_s)
+    clock = PhaseClock(device, _unknown_phases(config.train, device))
+    with Watchdog(run_dir, dist.get_rank(), dist.get_world_size(), clock, timeout_s) as watchdog:
+        place, finished = _work(config, run_dir, started, device, precision, clock, watchdog, stop)
+    for feed in place.trackers:  # last of all, when no other rank waits for this one
+        feed.close()
+    place.attempts.close()
+    deepspeed_engine.stop(place.engine, config.train)
+    dist.destroy_process_group(place.control)
+    return finished
+
+
+def _work(
+    config: RunConfig,
+    run_dir: Path,
+    started: float,
+    device: torch.device,
+    precision: Precision,
+    clock: PhaseClock,
+    watchdog: Watchdog,
+    stop: StopFlag,
+) -> tuple[Workplace, bool]:
+    place, progress, corpus, energy = _set_up(config, run_dir, started, device, precision, clock)
+    watchdog.progress = progress
     peak = find_peak(device, precision, config.train.threads_per_process)
-    place.clock.seconds["start_up"] += time.time() - STARTED
+    clock.seconds["start_up"] += time.time() - started
 
     def totals() -> dict[str, float]:
-        return attempts.totals(energy.joules())
+        return place.attempts.totals(energy.joules())
 
-    timeout_s = config.train.collective_timeout_s
-    with (
-        waits_counted(place.clock),
-        compiling_counted(place.clock),
-        Watchdog(run_dir, dist.get_rank(), dist.get_world_size(), place.clock, progress, timeout_s),
-    ):
+    with waits_counted(clock), compiling_counted(clock):
+        _forget_peak_memory(device)
         finished = train_steps(place, config.train, corpus, progress, run_dir, totals, lambda: stop.is_set)
     if finished:
         memory_bytes = _peak_memory_bytes(place)  # of training: the export gathers all weights, the losses load models
-        with place.clock.phase("evaluation"):
+        with clock.phase("evaluation"):
             held_out, logit_gap = _finish(place, config, corpus, run_dir, precision)
-        place.clock.settle()
+        clock.settle()
         spent = totals()
         if place.is_main:
-            record = _record(
-                config, place, progress, attempts, spent, peak, held_out, logit_gap, memory_bytes, precision
-            )
+            record = _record(config, place, progress, spent, peak, held_out, logit_gap, memory_bytes, precision)
             write_record(run_dir / "run.json", record)
         dist.barrier()
     elif place.is_main:
         events.note(run_dir, progress.step, "stop_requested", f"asked to stop: step {progress.step:,} is saved")
-    for feed in place.trackers:  # last of all, when no other rank waits for this one
-        feed.close()
+    return place, finished
 
 
 def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
@@ -111,48 +134,76 @@ def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
 
 
 def _set_up(
-    config: RunConfig, run_dir: Path, device: torch.device, precision: Precision, corpus: Corpus
-) -> tuple[Workplace, Progress, Attempts, RunEnergy]:
-    train, control = config.train, dist.new_group(backend="gloo")
+    config: RunConfig, run_dir: Path, started: float, device: torch.device, precision: Precision, clock: PhaseClock
+) -> tuple[Workplace, Progress, Corpus, RunEnergy]:
+    train, control = config.train, deepspeed_engine.control_group(config.train.collective_timeout_s)
+    corpus = open_corpus(run_dir / "data", config)
     energy = RunEnergy(device, control)
     layout = resuming.layout_of(train, precision)
     found = resuming.find(run_dir, layout, control)
     architecture = json.loads((run_dir / "model.json").read_text(encoding="utf-8"))
     family = family_of(architecture, "model.json")
+    clock.at("start_up")
     model = build(full_config(architecture), train.seed, device, train.initialisation)
+    clock.at("start_up")  # each of these may be long, and none is a wait
     universal = found is not None and found.needs_conversion
     engine = deepspeed_engine.start(model, family, train, precision, universal=universal)
-    progress, clock, is_main = Progress(), PhaseClock(device, _unknown_phases(train, device)), dist.get_rank() == 0
+    clock.at("start_up")
+    progress, is_main = Progress(), dist.get_rank() == 0
     if found is not None:
-        progress = resuming.load(found, engine, run_dir, layout, control)
-        resuming.check_data_order(progress, corpus, train)
+        progress = resuming.load(found, engine, run_dir, layout, control, clock)
+        resuming.check_data_order(progress, corpus)
         clock.go_on_from(progress.phase_s)
-    attempts = Attempts.begin(run_dir, progress.step, STARTED, energy.source, _provenance(), write=is_main)
+    clock.at("start_up")
+    teacher = _teacher(train, run_dir, engine, device)
+    provenance = _provenance(device, layout)
+    attempts = Attempts.begin(
+        run_dir, progress.step, started, train.world_size, energy.source, provenance, write=is_main
+    )
     place = Workplace(
         engine=engine,
         device=device,
         control=control,
         clock=clock,
+        teacher=teacher,
         saver=Saver(run_dir, layout, train.checkpoint, control, train.collective_timeout_s),
         trackers=open_trackers(config, run_dir, progress.step, attempts) if is_main else [],
+        attempts=attempts,
         data_parallel_rank=deepspeed_engine.data_parallel_rank(engine),
         is_main=is_main,
     )
     dist.barrier()
-    return place, progress, attempts, energy
+    return place, progress, corpus, energy
+
+
+def _teacher(train: TrainConfig, run_dir: Path, engine: Any, device: torch.device) -> Teacher | None:
+    """The run's reference, where its logits are learned."""
+    if not train.learns_logits:
+        return None
+    reference = reference_directory(run_dir)
+    assert reference is not None  # the configuration was checked
+    dtype = next(engine.module.parameters()).dtype
+    return Teacher(reference, train.distillation.temperature, device, dtype, compiled=train.compile)
 
 
 def _unknown_phases(train: TrainConfig, device: torch.device) -> list[str]:
     unknown = [] if train.compile else ["compile"]
-    # Collectives inside a compiled model are waited for out of sight.
-    if device.type == "cuda" or (train.compile and train.tensor_parallel_size > 1):
+    unknown += [] if train.learns_logits else ["teacher"]
+    # Collectives inside a compiled model are waited for out of sight; one process waits for nobody.
+    if device.type == "cuda" or train.world_size == 1 or (train.compile and train.tensor_parallel_size > 1):
         unknown.append("communication")
     return unknown
 
 
-def _provenance() -> dict[str, Any]:
+def _provenance(device: torch.device, layout: Layout) -> dict[str, Any]:
     """What may differ between the attempts at one run."""
-    return {"code": code_version(), "torch": torch.__version__, "deepspeed": metadata.version("deepspeed")}
+    return {
+        "code": code_version(),
+        "torch": torch.__version__,
+        "deepspeed": metadata.version("deepspeed"),
+        "device_name": _device_name(device),
+        "layout": layout.model_dump(mode="json"),
+    }
 
 
 def _finish(
@@ -160,13 +211,20 @@ def _finish(
 ) -> tuple[HeldOutLoss, float]:
     architecture = json.loads((run_dir / "model.json").read_text(encoding="utf-8"))
     family, hf_config = family_of(architecture, "model.json"), full_config(architecture)
-    replica = run_dir / "replica"
-    export(place.engine, family, hf_config, config, run_dir / "data", replica)
-    gap = logit_difference(place.engine, replica, corpus, precision, place.device)
+    replica, partial = run_dir / "replica", run_dir / ".replica.partial"
+
+    def beat() -> None:  # the watchdog is about waits, and each of these may be long work
+        place.clock.at("evaluation")
+
+    export(place.engine, family, hf_config, config, run_dir / "data", partial)
+    beat()
+    gap = logit_difference(place.engine, partial, corpus, precision, place.device)
+    beat()
+    publish(partial, replica)
     reference = reference_directory(run_dir)
     losses = HeldOutLoss(
-        replica=held_out_loss(replica, corpus, place.device),
-        original=held_out_loss(reference, corpus, place.device) if reference else None,
+        replica=held_out_loss(replica, corpus, place.device, beat),
+        original=held_out_loss(reference, corpus, place.device, beat) if reference else None,
         tokens=corpus.facts.held_out_tokens,
     )
     return losses, gap
@@ -176,7 +234,6 @@ def _record(
     config: RunConfig,
     place: Workplace,
     progress: Progress,
-    attempts: Attempts,
     spent: dict[str, float],
     peak: Peak | None,
     held_out: HeldOutLoss,
@@ -184,11 +241,18 @@ def _record(
     memory_bytes: int,
     precision: Precision,
 ) -> RunRecord:
-    train = config.train
+    train, attempts = config.train, place.attempts
     batch_tokens = train.global_batch_rows * train.sequence_length
     architecture = from_hf_config(place.engine.module.config.to_dict())
     recompute: Recompute = "full" if train.activation_checkpointing else "none"
-    flops = flop_ledger(architecture, progress.step * batch_tokens, train.sequence_length, recompute)
+    flops = flop_ledger(
+        architecture,
+        progress.step * batch_tokens,
+        train.sequence_length,
+        recompute,
+        teacher=place.teacher.architecture if place.teacher else None,
+        teacher_copies=train.tensor_parallel_size,  # each rank of a split replica has the whole teacher
+    )
     median_s = progress.median_step_time_s()
     wall_clock_s, joules = spent["elapsed_s"], spent.get("energy_joules")
     phases = place.clock.seconds
@@ -201,6 +265,7 @@ def _record(
         predicted_tokens=progress.predicted_tokens,
         data_order_sha256=progress.data_order_sha256,
         loss=progress.last_logged_loss if progress.last_logged_loss is not None else math.nan,
+        objective="distillation" if place.teacher else "language_modelling",
         held_out_loss=held_out,
         export_logit_difference=logit_gap,
         architecture=architecture,
@@ -214,9 +279,10 @@ def _record(
         zero_stage=train.zero_stage,
         precision=precision,
         wall_clock_s=wall_clock_s,
+        device_s=attempts.device_s(wall_clock_s),
         time=StepTime(
             **{f"{name}_s": seconds for name, seconds in phases.items()},
-            other_s=max(0.0, wall_clock_s - sum(phases.values())),
+            other_s=wall_clock_s - sum(phases.values()),
         ),
         step_time_median_s=median_s,
         tokens_per_s=batch_tokens / median_s,
@@ -235,7 +301,7 @@ def _record(
 
 def _goodput(attempts: Attempts, phases: dict[str, float], wall_clock_s: float, productive_s: float) -> Goodput:
     """`phases` are of what no restart undid; what lies after a checkpoint that was gone back to is lost."""
-    booked_s, lost_s = wall_clock_s + attempts.unlogged_s, attempts.lost_s + attempts.unlogged_s
+    booked_s, lost_s = wall_clock_s + attempts.silent_s, attempts.lost_s + attempts.silent_s
     known = {f"{name}_s": phases[name] for name in ("start_up", "checkpoint", "evaluation")}
     return Goodput(
         booked_s=booked_s,
@@ -254,6 +320,12 @@ def _device_name(device: torch.device) -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return "CPU"
+
+
+def _forget_peak_memory(device: torch.device) -> None:
+    """Of setting up: there the whole model is on the device for a moment."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _peak_memory_bytes(place: Workplace) -> int:

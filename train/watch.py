@@ -47,7 +47,7 @@ class Watch:
 
     def _skipped(self, progress: Progress, loss: float) -> None:
         scale = deepspeed_engine.loss_scale(self._engine)
-        is_scaling = scale is not None and math.isfinite(loss)
+        is_scaling = scale is not None and math.isfinite(loss) and not deepspeed_engine.is_lowest_scale(self._engine)
         progress.count_skip(is_scaling=is_scaling)
         if is_scaling:
             words = f"step {progress.step:,} is skipped: its fp16 gradients overflowed; the loss scale is now {scale:g}"

@@ -2,6 +2,7 @@
 
 A thread of each process looks at its own training thread. When that has not moved for `train.collective_timeout_s`, it
 leaves a note of where it is (`logs/stuck-RANK.json`), waits a little for the others' notes, and reports them together.
+Before and after the steps, where one rank may be long at work alone, only a rank that waits for others ends the run.
 A process that is stopped, or whose machine is gone, leaves no note: that is how it is known.
 """
 
@@ -19,23 +20,24 @@ from train.failures import leave_failure
 from train.meters import PhaseClock, Progress
 
 OTHERS_S = 3.0  # how much later than the first the others may notice
+_LONG_WORK = ("start_up", "evaluation")  # building, converting, exporting: no step, and a rank may be long alone at it
 
 
 class Watchdog:
     """While entered, watches the thread that made it."""
 
-    def __init__(
-        self, run_dir: Path, rank: int, world_size: int, clock: PhaseClock, progress: Progress, timeout_s: float
-    ) -> None:
+    def __init__(self, run_dir: Path, rank: int, world_size: int, clock: PhaseClock, timeout_s: float) -> None:
+        self.progress = Progress()  # where training stands, once that is known
         self._logs, self._run_dir = run_dir / "logs", run_dir
+        self._note = self._logs / f"stuck-{rank}.json"
         self._rank, self._world_size, self._timeout_s = rank, world_size, timeout_s
-        self._clock, self._progress = clock, progress
+        self._clock = clock
         self._watched = threading.get_ident()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> Self:
-        (self._logs / f"stuck-{self._rank}.json").unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
         self._thread.start()
         return self
 
@@ -45,19 +47,29 @@ class Watchdog:
     def _watch(self) -> None:
         last, since = (-1, -1), time.monotonic()
         while not self._done.wait(min(1.0, self._timeout_s / 10)):
-            now = (self._progress.step, self._clock.beats)
+            now = (self.progress.step, self._clock.beats)
             if now != last:
                 last, since = now, time.monotonic()
+                self._note.unlink(missing_ok=True)  # of long work that came to its end
             elif time.monotonic() - since > self._timeout_s:
-                self._give_up()
+                self._leave_note()
+                if self._waits():
+                    self._give_up()
+
+    def _waits(self) -> bool:
+        """A step that takes so long is stuck, wherever it is; start-up and evaluation may be long work of one rank."""
+        here = where(sys._current_frames().get(self._watched))
+        return self._clock.current not in _LONG_WORK or here["collective"] is not None
+
+    def _leave_note(self) -> None:
+        place = where(sys._current_frames().get(self._watched))
+        note = {"rank": self._rank, "step": self.progress.step + 1, "phase": self._clock.current, **place}
+        new = self._note.with_suffix(".new")
+        new.write_text(json.dumps(note), encoding="utf-8")
+        new.rename(self._note)
 
     def _give_up(self) -> None:
-        """Leave a note, read the others', report, end this process: the training thread may never come back."""
-        place = where(sys._current_frames().get(self._watched))
-        note = {"rank": self._rank, "step": self._progress.step + 1, "phase": self._clock.current, **place}
-        path = self._logs / f"stuck-{self._rank}.json"
-        path.with_suffix(".new").write_text(json.dumps(note), encoding="utf-8")
-        path.with_suffix(".new").rename(path)
+        """Read the others' notes, report, end this process: the training thread may never come back."""
         self._done.wait(OTHERS_S)
         notes = [json.loads(found.read_text(encoding="utf-8")) for found in self._logs.glob("stuck-*.json")]
         leave_failure(self._run_dir, HangError(words(notes, self._world_size, self._timeout_s)))
@@ -90,5 +102,5 @@ def words(notes: list[dict[str, Any]], world_size: int, timeout_s: float) -> str
     parts += [f"rank {rank} does not answer: stopped, or its machine is gone" for rank in missing]
     return (
         f"no progress at step {step:,} for train.collective_timeout_s ({timeout_s:g} s): {'; '.join(parts)}; "
-        "the last checkpoint is whole"
+        "the last checkpoint, if there is one, is whole"
     )

@@ -1,7 +1,8 @@
-"""One process of a training run. Started by torchrun with the run directory as its only argument.
+"""One process of a training run. Started by torchrun with the run directory as its argument, or with several.
 
 Everything it needs lies in that directory (see train/prepare.py), so any scheduler that can start torchrun can
-start it: `torchrun --nproc-per-node N train/worker.py runs/NAME`.
+start it: `torchrun --nproc-per-node N train/worker.py runs/NAME`. Several runs, of equally many processes, are
+trained one after the other.
 """
 
 import os
@@ -16,13 +17,18 @@ from train.tail import name_logs
 
 if __name__ == "__main__":
     die_with_parent(signal.SIGKILL)  # before the imports, which take seconds
-    directory = Path(sys.argv[1])
+    directories = [Path(argument) for argument in sys.argv[1:]]
+    directory = directories[0]
     try:
         name_logs(directory)
-        from train.trainer import main
+        from train.trainer import StopFlag, main
 
-        main(directory)
-        (directory / "logs" / f"ended-{os.environ.get('RANK', '0')}").touch()  # for the launcher: not killed
+        stop = StopFlag()
+        for directory in directories:
+            if not main(directory, stop):
+                break
+        # for the launcher: not killed
+        (directories[0] / "logs" / f"ended-{os.environ.get('RANK', '0')}").touch()
     except BaseException as exception:
         try:
             traceback.print_exc()

@@ -40,8 +40,7 @@ SHORTEST_S = 20.0  # with less than that left a measurement is not begun
 MODELS = {"gpt2-124m": 1024, "gpt2-355m": 1024, "gpt3-1.3b": 2048}  # preset → sequence length
 SHARE_OF_MEMORY = 0.9
 # What this implementation holds beside what `accounting.memory` counts, eager (docs/performance.md says what it is).
-ACTIVATIONS_UNCOUNTED = 0.6  # of the counted ones
-LOGITS_UNCOUNTED = 2.5  # likewise
+LOGITS_UNCOUNTED = 2.5  # of the counted ones
 GRADIENT_BYTES_UNCOUNTED = 4  # a parameter
 LARGEST_MICRO_BATCH = 1024
 ACCUMULATION = 4
@@ -225,7 +224,7 @@ def _fitted(case: Case, device: Device) -> Case:
 
 def _expected_bytes(case: Case, rows: int) -> float:
     counted = case.model_copy(update={"micro_batch_size": rows}).predicted_memory()
-    more = ACTIVATIONS_UNCOUNTED * counted.activations + LOGITS_UNCOUNTED * counted.logits
+    more = LOGITS_UNCOUNTED * counted.logits
     return counted.total + more + GRADIENT_BYTES_UNCOUNTED * case.architecture.parameter_counts().total
 
 

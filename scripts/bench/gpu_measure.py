@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch._C._autograd import DeviceType  # as torch.profiler's own code has it
 
 from configs.errors import WorkFailedError, first_line
-from configs.schema import CheckpointConfig, DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
+from configs.schema import CheckpointConfig, OptimizerConfig, RunConfig, ScheduleConfig, TinyworldData, TrainConfig
 from scripts.bench.gpu_record import Case, Profile, Speed, Spread
 from train import data
 from train import engine as deepspeed_engine
@@ -27,6 +27,7 @@ from train.energy import gpu_meter
 from train.families import family_of
 from train.model import build, full_config
 from train.peak import find_peak
+from train.rows import inputs_and_labels
 from train.schedule import learning_rate_factor
 from train.skipping import poisoned
 
@@ -83,13 +84,12 @@ def losses(case: Case) -> list[float]:
     assert case.directory is not None
     config = _run_config(case)
     corpus_directory = Path(case.directory)
-    data.prepare(config, corpus_directory, None, lambda text: print(text, flush=True))
-    corpus = data.open_corpus(corpus_directory)
-    order = data.row_order(len(corpus.rows), config.train.seed)
+    data.prepare(config, corpus_directory, None, lambda text: print(text, flush=True), {})
+    corpus = data.open_corpus(corpus_directory, config)
     step = _engine_step(case, where)
     curve = []
     for number in range(case.steps):
-        stored = corpus.rows[data.batch_rows(order, number, config.train.global_batch_rows)]
+        stored = corpus.batch(number)
         factor = learning_rate_factor(config.train.schedule, number, case.steps)
         curve.append(step(_micro_batches(stored, case), PEAK_LEARNING_RATE * factor))
     return curve
@@ -121,7 +121,7 @@ def _train_config(case: Case) -> TrainConfig:
 
 
 def _run_config(case: Case) -> RunConfig:
-    corpus = DataConfig(documents=DOCUMENTS, held_out_documents=1, vocab_size=case.hf_config["vocab_size"])
+    corpus = TinyworldData(documents=DOCUMENTS, held_out_documents=1, vocab_size=case.hf_config["vocab_size"])
     return RunConfig(name="losses", architecture=case.hf_config, data=corpus, train=_train_config(case))
 
 
@@ -211,7 +211,7 @@ def _random_rows(case: Case) -> Iterator[Rows]:
 
 
 def _micro_batches(stored: NDArray[np.uint16], case: Case) -> Rows:
-    inputs, labels = (torch.from_numpy(part) for part in data.inputs_and_labels(stored))
+    inputs, labels = (torch.from_numpy(part) for part in inputs_and_labels(stored))
     size = case.micro_batch_size
     return [(inputs[start : start + size], labels[start : start + size]) for start in range(0, len(inputs), size)]
 

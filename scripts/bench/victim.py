@@ -16,6 +16,7 @@ from train.processes import ROOT
 
 SHARED_MEMORY = Path("/dev/shm")
 _CACHE = "torchinductor_"  # torch's cache of compiled code, meant to stay
+_NOT_OURS = "sem.mp-"  # semaphores of Python's multiprocessing, which training does not use; other programs do
 
 
 def train_command(config: Path, run_dir: Path) -> list[str]:
@@ -124,7 +125,8 @@ def left_behind(run_dir: Path, temporary: Path, shared_before: set[str]) -> dict
 
 def shared_memory() -> set[str]:
     """What is in shared memory now."""
-    return {path.name for path in SHARED_MEMORY.iterdir()} if SHARED_MEMORY.is_dir() else set()
+    names = {path.name for path in SHARED_MEMORY.iterdir()} if SHARED_MEMORY.is_dir() else set()
+    return {name for name in names if not name.startswith(_NOT_OURS)}
 
 
 def _orphans(names: set[str]) -> set[str]:

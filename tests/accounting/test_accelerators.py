@@ -161,6 +161,7 @@ def test_peak_by_dtype() -> None:
 
 @pytest.fixture
 def eight_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    train_peak.find_peak.cache_clear()  # another test's accelerator in this process
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 8)
     monkeypatch.setattr("torch.distributed.get_rank", lambda: 0)
 

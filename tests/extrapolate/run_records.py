@@ -27,6 +27,7 @@ def run_record(**changes: Any) -> RunRecord:
         "zero_stage": 1,
         "precision": "fp32",
         "wall_clock_s": 100.0,
+        "device_s": 100.0,
         "time": StepTime(**dict.fromkeys(StepTime.model_fields, 1.0)),
         "step_time_median_s": 9.0,
         "tokens_per_s": 10_000.0,

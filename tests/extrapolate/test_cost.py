@@ -240,6 +240,15 @@ def test_a_correlation_with_no_such_input_is_refused(tmp_path: Path) -> None:
         costed(tmp_path, {"staff.people": lognormal(1, 2), "correlations": [pair]})
 
 
+def test_a_correlation_with_a_constant_input_says_that_it_is_constant(tmp_path: Path) -> None:
+    pair = {"between": ["staff.people", "dataset_usd"], "correlation": 0.5}
+    with pytest.raises(BadInputError, match="dataset_usd is constant, so nothing") as raised:
+        costed(tmp_path, {"staff.people": lognormal(1, 2), "correlations": [pair]})
+    assert "\n" not in str(raised.value)
+    varying = {"staff.people": lognormal(1, 2), "dataset_usd": lognormal(1, 2), "correlations": [pair]}
+    assert costed(tmp_path, varying).cost_usd.total.p95 > 0
+
+
 def test_the_page_has_the_tables_of_today() -> None:
     page = document_cost.PAGE.read_text(encoding="utf-8")
     assert document_cost.updated(page) == page, "run `python -m scripts.document_cost`"

@@ -151,17 +151,21 @@ def test_without_a_node_the_effective_mfu_is_taken() -> None:
         of(cluster="4096xtpu-v4", goodput={**CERTAIN, "value": 0.9})
 
 
+TOKENS = 60_480 * 128 * 2048
+
+
 def own_run(**changes: Any) -> RunRecord:
     """A week of a 6.7e9 model on 64 A100, MFU 40 %, goodput 0.9."""
     shape = presets.architecture("gpt3-6.7b")
     values: dict[str, Any] = {
         "name": "ours",
         "architecture": shape,
-        "flops": flop_ledger(shape, 10**10, 2048),
-        "tokens": 10**10,
+        "flops": flop_ledger(shape, TOKENS, 2048),
+        "tokens": TOKENS,
         "device_type": "cuda",
         "device_name": "NVIDIA A100-SXM4-80GB",
         "n_devices": 64,
+        "data_parallel_size": 64,
         "precision": "bf16",
         "mfu": 0.40,
         "hfu": 0.40,
@@ -172,7 +176,7 @@ def own_run(**changes: Any) -> RunRecord:
     return run_record(**(values | changes))
 
 
-BIGGER = {"target": "gpt3-13b", "cluster": "128xa100-sxm-80gb", "tokens": 3 * 10**10}
+BIGGER = {"target": "gpt3-13b", "cluster": "128xa100-sxm-80gb", "tokens": 6 * 10**10}
 
 
 def test_a_similar_run_of_one_s_own_replaces_mfu_and_goodput() -> None:
@@ -182,7 +186,9 @@ def test_a_similar_run_of_one_s_own_replaces_mfu_and_goodput() -> None:
     assert "measured by run ours" in inputs["goodput"].source and "measured by run ours" in inputs["mfu"].source
     assert inputs["mfu"].parameters["low"] < 0.4 < inputs["mfu"].parameters["high"]
     spread = [one.accelerator_hours.p95 / one.accelerator_hours.p5 for one in (found, without)]
-    assert spread[0] < spread[1] / 2
+    assert spread[0] < spread[1]
+    assert [check.of for check in found.checks] == [20] and without.checks[-1].of == 13
+    assert any("12 of 13" in warning for warning in without.warnings)
     assert found.extrapolation_factor == pytest.approx(found.flop.model_exact / own_run().flops.model_flop)
     assert [run.name for run in found.runs] == ["ours"]
     given = of(own_run(), **BIGGER, goodput={**CERTAIN, "value": 0.7})
@@ -194,7 +200,6 @@ def test_a_similar_run_of_one_s_own_replaces_mfu_and_goodput() -> None:
     [
         ({"wall_clock_s": 6_000.0, "steps": 600}, "so the goodput of run ours is not used"),
         ({"device_type": "cpu", "device_name": "a CPU"}, "the measured MFU of run ours is not used"),
-        ({"n_devices": 1}, "the measured MFU of run ours is not used"),
     ],
 )
 def test_a_run_that_says_nothing_of_the_plan_is_named(changes: dict[str, Any], said: str) -> None:
@@ -327,3 +332,9 @@ def test_a_million_samples_are_as_a_hundred_thousand() -> None:
     for name in ("accelerator_hours", "usd_per_accelerator_hour", "compute_to_labour"):
         assert four(getattr(many, name)) == pytest.approx(four(getattr(few, name)), rel=0.03)
     assert np.isfinite(four(many.cost_usd.total)).all()
+
+
+def test_a_measured_goodput_is_kept_where_the_mfu_cannot_be_carried() -> None:
+    found = of(own_run(n_devices=1), **BIGGER)
+    assert {one.name: one for one in found.assumptions}["goodput"].parameters == {"value": pytest.approx(0.9)}
+    assert any("the measured MFU of run ours is not used" in warning for warning in found.warnings)

@@ -1,12 +1,23 @@
 """Intervals calibrated by rollout: they hold for larger runs of a known law, and say so where nothing shows it."""
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from configs.errors import BadInputError
-from extrapolate.rollout import LEAST_CUTS, CalibratedLaw, calibrate, calibrated
+from extrapolate.rollout import (
+    LEAST_CUTS,
+    PUBLISHED_LAW,
+    Band,
+    CalibratedLaw,
+    Calibration,
+    LossInterval,
+    calibrate,
+    calibrated,
+)
 from extrapolate.runs import Runs
 from extrapolate.scaling_law import bootstrap
 from tests.extrapolate.synthetic_runs import LAW, ladder, law_loss
@@ -17,6 +28,35 @@ NOISE = 0.005
 @pytest.fixture(scope="module")
 def laws() -> list[CalibratedLaw]:
     return [calibrated(ladder(5, 5, NOISE, seed=seed)) for seed in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def few() -> CalibratedLaw:
+    """Noisy runs of five sizes on four budgets, each four times the last: eight levels of compute, too few cuts."""
+    sizes, budgets = 3e7 * 4.0 ** np.arange(5), 5e8 * 4.0 ** np.arange(4)
+    n, d = (axis.ravel() for axis in np.meshgrid(sizes, budgets))
+    return calibrated(Runs(n, d, law_loss(n, d, LAW) * np.exp(np.random.default_rng(0).normal(0, NOISE, len(n)))))
+
+
+def _rolled_out(law: CalibratedLaw, widening: float, *, tested: bool) -> CalibratedLaw:
+    """The same law as if its rollout had found this widening at all distances; of 7 predictions 3 held, if tested."""
+    band = Band(
+        above=1,
+        up_to=1e9,
+        cuts=LEAST_CUTS,
+        predictions=30,
+        widening=widening,
+        sequential_cuts=5 * tested,
+        sequential_predictions=7 * tested,
+        sequential_held=3 * tested,
+        coverage=0.95,
+        unwidened_coverage=0.7,
+    )
+    return replace(law, calibration=Calibration(cuts=LEAST_CUTS, reason=None, bands=(band,)))
+
+
+def _width(predicted: LossInterval) -> float:
+    return math.log(predicted.p95 / predicted.p5)
 
 
 def test_intervals_hold_for_new_runs_of_the_law(laws: list[CalibratedLaw]) -> None:
@@ -62,7 +102,7 @@ def test_farther_is_wider_and_warned_of(laws: list[CalibratedLaw]) -> None:
     assert not [warning for warning in near.warnings if "order of magnitude" in warning]
     assert far.p95 / far.p5 > near.p95 / near.p5 > 1
     assert "40000" in far.warnings[0] or "4e+04" in far.warnings[0]
-    assert far.coverage is None and any("not checked" in warning for warning in far.warnings)
+    assert far.coverage is None and any("not tested" in warning for warning in far.warnings)
     assert near.median == pytest.approx(law.law.loss(n * 2, d * 2))
 
 
@@ -75,13 +115,43 @@ def test_ten_times_is_within_one_order_of_magnitude(laws: list[CalibratedLaw]) -
     assert any("times the compute" in warning for warning in beyond.warnings)
 
 
-def test_too_few_runs_to_calibrate_is_said() -> None:
-    law = calibrated(ladder(4, 4, NOISE))
-    predicted = law.predict(law.runs.parameters.max(), law.runs.tokens.max())
-    assert law.calibration.bands == () and law.calibration.reason is not None
-    assert predicted.coverage is None
-    assert predicted.warnings == (f"the interval is not calibrated: {law.calibration.reason}",)
-    assert predicted.p5 < predicted.median < predicted.p95
+@pytest.mark.parametrize(("times", "decade"), [(3, 0), (30, 1), (300, 2), (1e5, 2)])
+def test_too_few_runs_to_calibrate_take_the_published_widening_and_say_so(
+    few: CalibratedLaw, times: float, decade: int
+) -> None:
+    """Five sizes on four budgets. The unwidened width is that of the same law under a rollout that widens by 1."""
+    stored = json.loads(PUBLISHED_LAW.read_text(encoding="utf-8"))["calibration"]["bands"][decade]["widening"]
+    place = (few.runs.parameters.max(), few.runs.tokens.max() * times)
+    predicted, unwidened = few.predict(*place), _rolled_out(few, 1.0, tested=True).predict(*place)
+    assert few.calibration.bands == () and few.calibration.cuts < LEAST_CUTS
+    assert (predicted.widening, predicted.widening_source) == (stored, "hoffmann2022")
+    assert _width(predicted) == pytest.approx(stored * _width(unwidened)) and stored > 1.5
+    assert (predicted.coverage, predicted.sequential_coverage, predicted.sequential_predictions) == (None, None, None)
+    said = " ".join(predicted.warnings)
+    assert f"the interval is not calibrated: {few.calibration.reason}" in said
+    assert f"widened by {stored:.2f}, as the 240 runs of Hoffmann et al. (2022)" in said
+
+
+def test_an_untested_widening_counts_only_where_it_is_larger_than_the_published_one(few: CalibratedLaw) -> None:
+    place = (few.runs.parameters.max(), few.runs.tokens.max() * 3)
+    small, large, tested = (
+        _rolled_out(few, widening, tested=is_tested).predict(*place)
+        for widening, is_tested in ((1.2, False), (3.0, False), (1.2, True))
+    )
+    assert small.widening_source == "hoffmann2022" and small.widening > 1.2 and small.coverage is None
+    assert (large.widening, large.widening_source, large.coverage) == (3.0, "own", 0.95)
+    assert all(any("not tested" in warning for warning in each.warnings) for each in (small, large))
+    assert (tested.widening, tested.widening_source, tested.coverage) == (1.2, "own", 0.95)
+    assert (tested.sequential_held, tested.sequential_predictions) == (3, 7)
+    assert any("3 of 7 predictions" in warning for warning in tested.warnings)
+
+
+def test_an_interval_that_reaches_below_the_floor_is_said_and_left(few: CalibratedLaw) -> None:
+    place = (few.runs.parameters.max(), few.runs.tokens.max())
+    above, below = (_rolled_out(few, widening, tested=True).predict(*place) for widening in (1.0, 50.0))
+    assert below.p5 < few.law.E < above.p5
+    assert not any("floor" in warning for warning in above.warnings)
+    assert any(f"below the law's floor, E = {few.law.E:.4g}" in warning for warning in below.warnings)
 
 
 @pytest.mark.parametrize(("size", "data"), [(0.5, 1), (1, 0.5), (math.nan, 1), (1, math.inf), (-1, 1)])

@@ -251,6 +251,7 @@ def run_record(**more: Any) -> RunRecord:
         "zero_stage": 0,
         "precision": "fp32",
         "wall_clock_s": 171.4,
+        "device_s": 171.4,
         "time": StepTime(
             start_up_s=4.1, data_s=1.32, forward_backward_s=118.7, optimizer_s=30.25, checkpoint_s=2.9,
             evaluation_s=9.6, other_s=4.53,
@@ -301,7 +302,7 @@ def forecast(**more: Any) -> Forecast:
     total = Quantiles(p5=1_384_000.0, median=3_991_000.0, mean=4_782_000.0, p95=11_240_000.0)
     pinned: dict[str, Any] = {
         "accelerator_hours": Quantiles(mean=884_000.0, median=848_211.0, p5=611_040.0, p95=1_271_033.0),
-        "wall_clock_days": Days(ideal=21.37, mean=35.97, median=34.51, p5=24.86, p95=51.72),
+        "wall_clock_days": Days(ideal=21.37, mean=35.97, median=34.51, p5=24.86, p95=51.72, coverage=0.9),
         "cost_usd": CostUsd(
             compute=Quantiles(mean=1_994_100.0, median=1_802_000.0, p5=820_400.0, p95=3_944_000.0),
             staff=Quantiles(mean=2_500_000.0, median=2_100_000.0, p5=812_000.0, p95=5_500_000.0),

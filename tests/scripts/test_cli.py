@@ -13,7 +13,20 @@ runner = CliRunner()
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "train", "evaluate", "compare", "calibrate", "estimate", "report", "extrapolate forecast"]
+    "command",
+    [
+        "run",
+        "train",
+        "evaluate",
+        "compare",
+        "calibrate",
+        "estimate",
+        "report",
+        "extrapolate forecast",
+        "init",
+        "doctor",
+        "fetch",
+    ],
 )
 def test_every_command_has_help_with_an_example(command: str) -> None:
     result = runner.invoke(app, [*command.split(), "--help"])

@@ -14,7 +14,6 @@ from scripts import follow
 from scripts.cli import app
 from train import events, exits
 from train.attempts import Attempts
-from train.heartbeat import Heart
 
 NOW = time.time()
 
@@ -33,6 +32,10 @@ def _begin(run_dir: Path, attempt: str, ago_s: float) -> None:
     os.utime(path, (NOW - ago_s, NOW - ago_s))
 
 
+def _at_work(run_dir: Path) -> Attempts:
+    return Attempts.begin(run_dir, 100, time.time(), 1, None, {}, write=True)
+
+
 def _line(run_dir: Path, step: int) -> None:
     line = {"step": step, "loss": 2.5, "step_time_s": 0.5, "tokens_per_s": 100.0, "elapsed_s": 0.5 * step}
     with (run_dir / "metrics.jsonl").open("a") as stream:
@@ -43,11 +46,11 @@ def test_from_preparing_to_requeued(run_dir: Path) -> None:
     assert follow.status(run_dir).state == "preparing"
     _begin(run_dir, "7-0", 50)
     _line(run_dir, 100)
-    Heart(run_dir, 1000).beat(104)
+    _at_work(run_dir).came_to(104)
     found = follow.status(run_dir)
     assert (found.state, found.step, found.steps) == ("training", 104, 1000)
     assert found.eta_s == pytest.approx(448)
-    assert follow.status(run_dir, now=time.time() + 61).state == "silent"
+    assert follow.status(run_dir, now=time.time() + 121).state == "silent"
     exits.conclude(run_dir, "7-0", exits.RequeueError("SIGUSR1; step 110 is saved"), may_repeat=True)
     assert follow.status(run_dir).state == "requeued"
     assert "attempt 7-0 ended: requeue: SIGUSR1; step 110 is saved" in follow.words(follow.status(run_dir))
@@ -82,12 +85,14 @@ def test_waiting_and_lost_time_are_told_apart(run_dir: Path) -> None:
     submission = {"time": 1000.0 - 30.0}
     (run_dir / "launch").mkdir()
     (run_dir / "launch" / "submission.json").write_text(json.dumps(submission))
-    first = Attempts.begin(run_dir, 0, 1000.0, None, {}, write=True)
-    assert (first.waiting_s, first.lost_s, first.unlogged_s) == (30.0, 0.0, 0.0)
+    first = Attempts.begin(run_dir, 0, 1000.0, 1, None, {}, write=True)
+    assert (first.waiting_s, first.lost_s, first.silent_s) == (30.0, 0.0, 0.0)
     for step in range(10, 201, 10):
         _line(run_dir, step)  # half a second a step
+    reached = {"step": 200, "elapsed_s": 100.0, "device_s": 100.0, "energy_joules": None}
+    (run_dir / "reached.json").write_text(json.dumps(reached))
     (run_dir / "attempts" / "7-0").mkdir(parents=True)
     (run_dir / "attempts" / "7-0" / "exit.json").write_text(json.dumps({"time": 1140.0}))
-    second = Attempts.begin(run_dir, 80, 1200.0, None, {}, write=True)
-    assert (second.waiting_s, second.lost_s, second.unlogged_s) == (90.0, 60.0, 40.0)
+    second = Attempts.begin(run_dir, 80, 1200.0, 1, None, {}, write=True)
+    assert (second.waiting_s, second.lost_s, second.silent_s) == (90.0, 60.0, 40.0)
     assert (second.lost_steps, second.earlier_s) == (120, 100.0)

@@ -34,7 +34,7 @@ def test_json_has_the_promised_keys() -> None:
     assert answer["flop"] == estimate["flop"]
     split = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
     assert answer["plan"].keys() >= {*split, "micro_batch_size", "recompute", "mfu", "hfu"}
-    assert answer["wall_clock_days"].keys() == FOUR | {"ideal"}
+    assert answer["wall_clock_days"].keys() == FOUR | {"ideal", "coverage"}
     for key in ("accelerator_hours", "compute_share", "compute_to_labour"):
         assert answer[key].keys() == FOUR
     assert answer["cost_usd"].keys() == {"compute", "staff", "dataset", "total", "to_pay"}
@@ -97,6 +97,8 @@ def test_runs_as_a_csv_give_the_loss_alone(tmp_path: Path) -> None:
     assert answer["loss"]["law"] == "9 runs of your own"
     assert answer["loss"]["p5"] < 1.8 + 480 / 174604259328**0.35 + 2100 / 3e11**0.37 < answer["loss"]["p95"]
     assert answer["runs"] == []
+    told = " ".join(answer["warnings"])
+    assert "no run was given" not in told and f"of {table} only the loss follows" in told
 
 
 def wrong(tmp_path: Path, name: str) -> str:
@@ -105,6 +107,10 @@ def wrong(tmp_path: Path, name: str) -> str:
         "empty.csv": "",
         "heads.csv": "parameters,tokens,loss\n",
         "nan.csv": "parameters,tokens,loss\n1e7,1e9,nan\n",
+        "one-size.csv": "parameters,tokens,loss\n" + "".join(f"1e8,{d}e9,{3 + 1 / d}\n" for d in range(1, 10)),
+        "rising.csv": "parameters,tokens,loss\n"
+        + "".join(f"{n}e7,{d}e9,{3 + n / 100 + d / 100}\n" for n in (1, 2, 4) for d in (1, 2, 4)),
+        "few.csv": "parameters,tokens,loss\n1e7,1e9,3\n2e7,1e9,2.9\n",
         "large.csv": "parameters,tokens,loss\n"
         + "".join(f"{n},{d},{1.8 + 1e3 / n**0.35 + 1e3 / d**0.37}\n" for n in (1e12, 2e12, 4e12) for d in (1e9, 2e9)),
         "costs.yaml": yaml.safe_dump({"compute": "stolen"}),
@@ -136,6 +142,11 @@ def wrong(tmp_path: Path, name: str) -> str:
         (("empty.csv",), "empty.csv: is empty"),
         (("heads.csv",), "heads.csv: has no runs under its heading"),
         (("nan.csv",), "line 2: loss is nan; it must be a finite number above 0"),
+        (("one-size.csv",), "one-size.csv: all runs have one size; E, A and alpha need at least 3"),
+        (("rising.csv",), "rising.csv: the losses do not fall with"),
+        (("few.csv",), "few.csv: 2 runs are too few for a law"),
+        (("--price-date", "2040-01"), "2040-01-15 is of 2025-03-17, 14.8 years away"),
+        (("--price-date", "2040-01"), "or give rental.usd_per_accelerator_hour"),
         (("large.csv",), "is not as large as the smallest of the runs"),
         (("run.json",), "run.json: not a RunRecord"),
         (("--assumptions", "costs.yaml"), "costs.yaml: compute: 'stolen' is not a choice"),

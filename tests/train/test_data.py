@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.data import PAD, batch_rows, inputs_and_labels, pack, row_order
+from train.generated import batch_rows, pack, row_order
+from train.rows import PAD, inputs_and_labels
 
 END = 0
 documents = st.lists(st.lists(st.integers(1, 500), min_size=1, max_size=40), min_size=1, max_size=60)

@@ -27,7 +27,7 @@ def _export_and_damage(run_dir: Path) -> tuple[float, str]:
     family = FAMILIES[config.architecture["model_type"]]
     deepspeed_engine.initialise(device, timeout_s=60)
     engine = deepspeed_engine.start(build(hf_config, 5, device), family, config.train, "fp32")
-    corpus = open_corpus(run_dir / "data")
+    corpus = open_corpus(run_dir / "data", config)
     export(engine, family, hf_config, config, run_dir / "data", run_dir / "replica")
     difference = logit_difference(engine, run_dir / "replica", corpus, "fp32", device)
     weights = run_dir / "replica" / "model.safetensors"

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -61,7 +62,7 @@ def test_kills_stops_hangs_and_damage_change_nothing(tmp_path: Path) -> None:
     victim.signal(signal.SIGKILL, worker=seen.randrange(2))
     assert victim.wait(20) == 3
     assert victim.gone_after(5) < 5
-    assert "error: training failed" in victim.words()
+    assert re.search(r"error: training failed: rank \d: was ended by SIGKILL", victim.words()), victim.words()
 
     # a damaged checkpoint: the one before it is used; then a rank that hangs: the run ends and names it
     newest = checkpoints.all_of(run_dir / "checkpoints")[-1]
@@ -69,13 +70,13 @@ def test_kills_stops_hangs_and_damage_change_nothing(tmp_path: Path) -> None:
     content = bytearray(file.read_bytes())
     content[seen.randrange(len(content))] ^= 1 << seen.randrange(8)
     file.write_bytes(content)
-    victim = start(timeout_s=3)
+    victim = start(timeout_s=8)
     ready(victim)
     victim.signal(signal.SIGSTOP, worker=1)
-    assert victim.wait(40) == 3
+    assert victim.wait(60) == 3
     assert f"the checkpoint {newest.name} is not used: " in victim.words()
     assert "rank 1 does not answer: stopped" in victim.words()
-    assert "rank 0 waits in all_reduce (step " in victim.words()
+    assert re.search(r"rank 0 waits in \w+ \(step ", victim.words())  # the collective depends on the moment
 
     # a scheduler's signal to the command: a checkpoint at that step, and "start me again"
     victim = start()
@@ -101,10 +102,10 @@ def train_until_signalled(run_dir: Path, rank: int, step: int) -> int:
     """Train; in `step` a scheduler sends SIGTERM to `rank` alone. The signal's own handling is left as it was."""
     take, before = loop._step, {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
 
-    def take_and_be_signalled(place: Any, train: Any, corpus: Any, order: Any, progress: Any, stop: bool) -> Any:
+    def take_and_be_signalled(place: Any, train: Any, corpus: Any, progress: Any, stop: bool) -> Any:
         if progress.step + 1 == step and torch.distributed.get_rank() == rank:
             os.kill(os.getpid(), signal.SIGTERM)
-        return take(place, train, corpus, order, progress, stop)
+        return take(place, train, corpus, progress, stop)
 
     loop._step = take_and_be_signalled
     trainer.main(run_dir)
@@ -124,7 +125,7 @@ def test_a_signal_to_one_rank_saves_all_of_them_at_the_same_step(tmp_path: Path)
     assert marker.step in (6, 7)  # the signal may be seen in the step or after it
     (tmp_path / "run" / "logs").mkdir(exist_ok=True)
     with pytest.raises(RequeueError, match=rf"a signal to a worker; a checkpoint is written at step {marker.step}; "):
-        _raise_first_error(tmp_path / "run" / "logs", 0, None, "")
+        _raise_first_error([tmp_path / "run"], 0, None)
     assert RequeueError.exit_code == 75
 
 

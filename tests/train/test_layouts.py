@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from configs.errors import BadInputError
+from tests.distributed import run_distributed, train_worker
 from tests.train.tiny import losses, tiny_config, train_tiny
-from train import checkpoints, events
+from train import checkpoints, events, trainer
 from train.prepare import prepare_run
 
 SHORT = ("train.steps=16", "train.checkpoint.every_steps=8", "train.checkpoint.keep_last=9")
@@ -67,6 +68,32 @@ def test_losses_and_certificate_are_those_of_the_undisturbed_run(
     assert not list((run_dir / "checkpoints").glob(".*"))
 
 
+def _train_patched_to_bf16(run_dir: Path) -> None:
+    trainer.device_and_precision = lambda train: ("cpu", "bf16")  # as on another machine, by train.precision=auto
+    train_worker(run_dir)
+
+
+def test_another_precision_is_another_training(one_process: Path, tmp_path: Path) -> None:
+    shutil.copytree(one_process, tmp_path / "run")
+    _as_if_killed_after_step_8(tmp_path / "run")
+    with pytest.raises(RuntimeError, match=r"train\.precision: the checkpoint of step 8 is of a run in fp32, and here"):
+        run_distributed(_train_patched_to_bf16, 1, tmp_path / "run")
+
+
+def test_speed_is_of_the_layout_that_the_record_names(one_process: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(one_process, run_dir)
+    _as_if_killed_after_step_8(run_dir)
+    progress = run_dir / "checkpoints" / "step-00000008" / checkpoints.PROGRESS
+    state = json.loads(progress.read_text()) | {"interval_step_times_s": [1e3] * 8}
+    progress.write_text(json.dumps(state))  # slower than any: as if another machine had done them
+    marker = checkpoints.verify(one_process / "checkpoints" / "step-00000008")
+    facts = marker.files | {checkpoints.PROGRESS: checkpoints.file_facts(progress)}
+    (progress.parent / checkpoints.MARKER).write_text(marker.model_copy(update={"files": facts}).text())
+    train_tiny(run_dir, _config(tmp_path, *DP2))
+    assert json.loads((run_dir / "run.json").read_text())["step_time_median_s"] < 100
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -90,6 +117,12 @@ def test_another_recipe_is_refused(overrides: tuple[str, ...], message: str, tmp
     with pytest.raises(BadInputError, match=message):
         prepare_run(_config(tmp_path, *overrides), tmp_path / "run", lambda text: None)
     assert (tmp_path / "run" / "config.yaml").read_text() == before
+
+
+def test_a_bare_run_keeps_its_tensor_parallel_size(tmp_path: Path) -> None:
+    prepare_run(_config(tmp_path, "train.zero_stage=0"), tmp_path / "run", lambda text: None)
+    with pytest.raises(BadInputError, match=r"train.tensor_parallel_size: 1 there, 2 here: DeepSpeed converts no"):
+        prepare_run(_config(tmp_path, "train.zero_stage=0", *TP2), tmp_path / "run", lambda text: None)
 
 
 def test_the_layout_and_the_care_of_an_unfinished_run_may_change(tmp_path: Path) -> None:

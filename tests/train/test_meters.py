@@ -209,31 +209,46 @@ def line(step: int, **figures: float) -> str:
     return json.dumps({"step": step, **figures}) + "\n"
 
 
-def begin(run_dir: Path, step: int, source: str | None = "meter") -> Attempts:
+def begin(run_dir: Path, step: int, source: str | None = "meter", n_devices: int = 1) -> Attempts:
     """The next attempt at a run, from the checkpoint of `step`."""
-    return Attempts.begin(run_dir, step, time.time(), source, {}, write=True)
+    return Attempts.begin(run_dir, step, time.time(), n_devices, source, {}, write=True)
 
 
-def test_each_attempts_time_and_energy_is_kept_also_of_lost_work(tmp_path: Path) -> None:
-    first = begin(tmp_path, 0)
-    assert first.totals(5.0)["energy_joules"] == 5
-    (tmp_path / "metrics.jsonl").write_text(
-        line(10, elapsed_s=100.0, energy_joules=1000.0) + line(20, elapsed_s=200.0, energy_joules=2000.0)
-    )
-    second = begin(tmp_path, 10)
-    assert (second.earlier_s, second.earlier_joules) == (200, 2000)
-    assert second.totals(5.0)["energy_joules"] == 2005
-    third = begin(tmp_path, 10)  # the second logged nothing, and metrics.jsonl ends with step 10 now
-    assert (third.earlier_s, third.earlier_joules) == (200, 2000)
-    assert (third.restarts, third.lost_steps, third.reached) == (2, 10, 20)
+def later(attempt: Attempts, seconds: float) -> None:
+    """As if it had been started before."""
+    attempt.started -= seconds
+
+
+def test_each_attempts_time_and_energy_is_kept_also_of_lost_and_unlogged_work(tmp_path: Path) -> None:
+    first = begin(tmp_path, 0, n_devices=2)
+    later(first, 200)
+    assert first.totals(2000.0)["energy_joules"] == 2000
+    first.came_to(29)  # no line says so: it is killed before the next one
+    (tmp_path / "metrics.jsonl").write_text(line(10, elapsed_s=100.0) + line(20, elapsed_s=150.0))
+    second = begin(tmp_path, 20)
+    assert (second.earlier_s, second.earlier_device_s) == (pytest.approx(200, abs=1), pytest.approx(400, abs=2))
+    assert (second.earlier_joules, second.totals(5.0)["energy_joules"]) == (2000, 2005)
+    later(second, 50)
+    second.came_to(20)
+    third = begin(tmp_path, 10)  # its newest checkpoint was damaged; the second finished no step
+    assert (third.earlier_s, third.earlier_device_s) == (pytest.approx(250, abs=1), pytest.approx(450, abs=2))
+    assert (third.restarts, third.lost_steps, third.reached) == (2, 9 + 10, 29)
     assert [entry["step"] for entry in metrics(tmp_path)] == [10]
+
+
+def test_where_the_machine_died_the_last_line_counts(tmp_path: Path) -> None:
+    begin(tmp_path, 0, n_devices=2)
+    (tmp_path / "reached.json").write_bytes(b"\0" * 256)
+    (tmp_path / "metrics.jsonl").write_text(line(10, elapsed_s=100.0, energy_joules=1000.0))
+    second = begin(tmp_path, 5)
+    assert (second.lost_steps, second.earlier_s, second.earlier_device_s) == (5, 100, 200)
+    assert second.earlier_joules == 1000
 
 
 def test_energy_is_unknown_where_one_attempt_did_not_measure_it(tmp_path: Path) -> None:
     begin(tmp_path, 0, source=None)
-    (tmp_path / "metrics.jsonl").write_text(line(10, elapsed_s=100.0))
     second = begin(tmp_path, 10)
     assert set(second.totals(5.0)) == {"elapsed_s"}
     assert second.energy_sources == ("meter",)
-    third = begin(tmp_path, 10)  # the second logged nothing
+    third = begin(tmp_path, 10)
     assert set(third.totals(7.0)) == {"elapsed_s"}

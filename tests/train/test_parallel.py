@@ -17,6 +17,7 @@ LAYOUTS = {
     "accumulation": ("train.micro_batch_size=2", "train.gradient_accumulation_steps=4"),
     "both": ("train.tensor_parallel_size=2", "train.data_parallel_size=2", "train.micro_batch_size=4"),
     "ZeRO-0": ("train.data_parallel_size=2", "train.micro_batch_size=4", "train.zero_stage=0"),
+    "ZeRO-0, tensor parallel": ("train.tensor_parallel_size=2", "train.zero_stage=0"),
     "ZeRO-2": ("train.data_parallel_size=2", "train.micro_batch_size=4", "train.zero_stage=2"),
     "ZeRO-3": ("train.data_parallel_size=2", "train.micro_batch_size=4", "train.zero_stage=3"),
     "vocabulary parallel": ("train.tensor_parallel_size=2", "train.vocab_parallel_head=true"),
@@ -61,11 +62,21 @@ def test_losses_and_weights_do_not_depend_on_the_layout(
     assert len(expected) == 50
     assert expected[-1] < expected[0] - 1  # it learned something: equality of constants would prove nothing
     assert losses(tmp_path / "run") == pytest.approx(expected, abs=1e-5)
+    norms = [[line["grad_norm"] for line in metrics(run)] for run in (tmp_path / "run", one_process[family])]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+    assert norms[1][0] > 1 or family == "llama"  # before clipping
     ours, theirs = (load_file(run / "replica/model.safetensors") for run in (tmp_path / "run", one_process[family]))
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         if not name.endswith(NOISE):
             torch.testing.assert_close(tensor, theirs[name], atol=2e-4, rtol=0, msg=name)
+
+
+def test_a_vocabulary_that_does_not_divide_is_split_too(tmp_path: Path) -> None:
+    """GPT-2's 50,257 is one. The export's check needs the whole logits."""
+    shorter = ("architecture.vocab_size=513", "train.steps=3", *LAYOUTS["vocabulary parallel"])
+    train_tiny(tmp_path / "run", tiny_config(tmp_path, "gpt_neox", *shorter))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["export_logit_difference"] < 1e-5
 
 
 def _train_compiled(run_dir: Path) -> None:

@@ -5,7 +5,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from configs.errors import BadInputError, WorkFailedError
 from configs.files import read_record
@@ -14,7 +17,7 @@ from configs.presets import PRESETS
 from configs.schema import RunConfig
 from tests.train.tiny import ARCHITECTURES, tiny_config
 from train.model import build, full_config
-from train.prepare import prepare_run, recipe_of
+from train.prepare import prepare_run, recipe_of, tokenizer_sha256
 from train.record import Manifest
 from train.reference import compare_configs
 
@@ -73,6 +76,18 @@ def _no_weights(directory: Path) -> None:
     (directory / "model.safetensors").unlink()
 
 
+def _a_pickle_beside_other_weights(directory: Path) -> None:
+    """What transformers would take `pytorch_model.bin` from, whatever safetensors lie beside it."""
+    torch.save(load_file(directory / "model.safetensors"), directory / "pytorch_model.bin")
+    (directory / "model.safetensors").rename(directory / "other.safetensors")
+
+
+def _a_shard_is_missing(directory: Path) -> None:
+    (directory / "model.safetensors").rename(directory / "model-00001-of-00002.safetensors")
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+
+
 def _no_config(directory: Path) -> None:
     (directory / "config.json").unlink()
 
@@ -101,7 +116,9 @@ def _truncated_weights(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_no_weights, r"no weights \(\*.safetensors\)"),
+        (_no_weights, r"no weights \(model.safetensors, or"),
+        (_a_pickle_beside_other_weights, r"no weights \(model.safetensors, or"),
+        (_a_shard_is_missing, r"no model-00002-of-00002.safetensors in it, which its index names"),
         (_no_config, r"no config.json"),
         (_no_tokenizer, r"no tokenizer.json"),
         (_other_family, r"model_type 'mamba' cannot be trained here; known: gpt2, gpt_neox, opt, llama"),
@@ -124,7 +141,8 @@ def test_a_reference_that_is_nowhere(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no such directory"):
         _prepare(_replica(tmp_path, tmp_path / "nowhere"), tmp_path / "run")
     config = tiny_config(tmp_path, "gpt_neox", reference="nobody/nothing", architecture={})
-    with pytest.raises(WorkFailedError, match="nobody/nothing: is no directory, and could not be had from the hub"):
+    message = r"nobody/nothing: .*HF_HUB_OFFLINE is set: unset it, or give a local directory"
+    with pytest.raises(WorkFailedError, match=message):
         _prepare(config, tmp_path / "run")
 
 
@@ -136,6 +154,7 @@ def test_a_reference_that_is_nowhere(tmp_path: Path) -> None:
             r"data.documents: 300 documents make \d+ rows, but .* needs 400; set data.documents to",
         ),
         (("train.tensor_parallel_size=3",), r"train.tensor_parallel_size: 3 does not divide the 4 .*valid: 1, 2, 4"),
+        (("train.vocab_parallel_head=true",), r"train.vocab_parallel_head: true splits nothing"),
         (("train.sequence_length=128",), r"train.sequence_length: 128 is beyond the model's context, 64"),
         (("architecture.vocab_size=400",), r"architecture.vocab_size: 400 is fewer than the tokenizer's \d+ tokens"),
     ],
@@ -180,10 +199,13 @@ def test_a_reference_that_changed_since_is_noticed(reference: Path, tmp_path: Pa
 
 
 def test_the_held_out_documents_are_not_in_the_corpus(tmp_path: Path) -> None:
-    from train.data import PAD, open_corpus
+    from train.data import open_corpus
+    from train.rows import PAD
 
-    _prepare(tiny_config(tmp_path), tmp_path / "run")
-    corpus = open_corpus(tmp_path / "run" / "data")
+    config = tiny_config(tmp_path)
+    _prepare(config, tmp_path / "run")
+    corpus = open_corpus(tmp_path / "run" / "data", config)
+    trained_on = np.load(tmp_path / "run" / "data" / "train.npy")
 
     def documents(rows: Any) -> set[tuple[int, ...]]:
         found, current = set(), []
@@ -196,7 +218,7 @@ def test_the_held_out_documents_are_not_in_the_corpus(tmp_path: Path) -> None:
 
     held_out = documents(corpus.held_out)
     assert len(held_out) > 50
-    assert not held_out & documents(corpus.rows)
+    assert not held_out & documents(trained_on)
 
 
 def test_a_corpus_that_changed_under_a_run_is_noticed(tmp_path: Path) -> None:
@@ -228,7 +250,13 @@ def test_a_preparation_that_was_cut_short_is_done_again_for_the_same_config_only
 
 def test_the_embedded_reference_says_by_which_recipe_it_was_trained() -> None:
     """So that a replica of the same recipe is a replication, and one of another is not."""
-    manifest = read_record(PRESETS / "references" / "tinyworld-434k" / "manifest.json", Manifest)
+    reference = PRESETS / "references" / "tinyworld-434k"
+    manifest = read_record(reference / "manifest.json", Manifest)
+    # the tokenizer that it was exported with, which transformers has added to, is the one that it was trained with
+    exported = json.loads((reference / "tokenizer.json").read_text(encoding="utf-8"))
+    assert exported["post_processor"] is not None
+    assert manifest.tokenizer_sha256 == tokenizer_sha256(exported)
+    assert tokenizer_sha256(exported | {"model": {}}) != manifest.tokenizer_sha256
     assert manifest.recipe == recipe_of(load_config("tinyworld-reference")) == recipe_of(load_config("smoke"))
     halved = load_config("smoke", ["train.steps=1400"])
     assert recipe_of(halved) != manifest.recipe

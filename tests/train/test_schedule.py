@@ -48,3 +48,17 @@ def test_warm_up_stable_decay_is_the_usual_one() -> None:
             assert learning_rate_factor(schedule, step, STEPS) == pytest.approx(optimizer.param_groups[0]["lr"])
         optimizer.step()
         reference.step()
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "wsd", "constant"])
+def test_training_that_ends_before_the_horizon_has_the_rates_of_the_longer_one(kind: str) -> None:
+    whole = ScheduleConfig(kind=kind, warmup_fraction=0.05, final_fraction=0.1)  # type: ignore[arg-type]
+    part = whole.model_copy(update={"horizon_steps": STEPS})
+    for step in range(30):
+        assert learning_rate_factor(part, step, 30) == learning_rate_factor(whole, step, STEPS)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "wsd"])
+def test_after_the_horizon_the_rate_stays_at_its_lowest(kind: str) -> None:
+    schedule = ScheduleConfig(kind=kind, final_fraction=0.1, horizon_steps=100)  # type: ignore[arg-type]
+    assert [learning_rate_factor(schedule, step, STEPS) for step in (100, 150, 199)] == pytest.approx([0.1] * 3)

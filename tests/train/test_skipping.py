@@ -30,7 +30,6 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "ZeRO-3": ((*DP2, "train.zero_stage=3"), "loss"),
     "pipeline": (("train.pipeline_parallel_size=2", DP2[1], "train.gradient_accumulation_steps=2"), "shard"),
-    "pipeline, bf16": (("train.pipeline_parallel_size=2", "train.precision=bf16"), "loss"),
     "bf16": ((*DP2, "train.precision=bf16"), "gradient"),
     "fp16": ((*DP2, "train.precision=fp16"), "loss"),
 }
@@ -115,3 +114,14 @@ def test_too_many_in_a_row_end_the_run_and_the_last_good_checkpoint_is_named(tmp
         run_distributed(train_poisoned, 1, tmp_path / "run", set(range(6, 12)), "loss")
     assert WorkFailedError.exit_code == 3
     assert [event.step for event in events.read(tmp_path / "run")] == [7, 8, 9]
+
+
+def test_gradients_that_no_loss_scale_mends_end_the_run_too(tmp_path: Path) -> None:
+    changes = ("train.steps=40", "train.precision=fp16", "train.max_skipped_steps=2")
+    config = tiny_config(tmp_path, "gpt_neox", *SHORT, *changes, data=DATA)
+    prepare_run(config, tmp_path / "run", lambda text: None)
+    with pytest.raises(RuntimeError, match=r"its gradients are not finite, the 3\. step in a row .*step-000000\d\d"):
+        run_distributed(train_poisoned, 1, tmp_path / "run", set(range(7, 40)), "gradient")
+    kinds = [event.kind for event in events.read(tmp_path / "run") if event.step > 7]
+    assert kinds == ["loss_scale"] * (len(kinds) - 3) + ["skipped_step"] * 3
+    assert 10 < len(kinds) <= 20  # 2¹⁶ down to 1

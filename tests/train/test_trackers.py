@@ -23,7 +23,7 @@ SHORT = ("train.steps=6", "train.data_parallel_size=2", "train.micro_batch_size=
 
 def attempt(run_dir: Path, config: RunConfig, from_step: int, steps: range) -> None:
     """What an attempt that goes on from `from_step` does with the lines of `steps`; the loss says which one it was."""
-    attempts = Attempts.begin(run_dir, from_step, time.time(), None, {}, write=True)
+    attempts = Attempts.begin(run_dir, from_step, time.time(), 1, None, {}, write=True)
     feeds = open_trackers(config, run_dir, from_step, attempts)
     with (run_dir / "metrics.jsonl").open("a") as stream:
         for step in steps:

@@ -1,0 +1,72 @@
+"""The replica beside other seeds of the original's recipe."""
+
+import random
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from configs.errors import BadInputError
+from eval.judge import judge_files
+from eval.verdict import Verdict
+from report.verdict_terminal import verdict_markdown
+from tests.eval.lm_eval_directory import write_lm_eval
+
+ITEMS = 400
+
+
+def _run(path: Path, right: int, seed: int, **options: object) -> Path:
+    answers = [True] * right + [False] * (ITEMS - right)
+    random.Random(seed).shuffle(answers)
+    return write_lm_eval(path, {"piqa": answers}, seed=seed, model=path.name, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    """Original, replica, and three controls."""
+    return [_run(tmp_path / f"run{at}", right, at) for at, right in enumerate((300, 312, 304, 296, 290))]
+
+
+def _judged(runs: list[Path]) -> Verdict:
+    return judge_files(runs[0], [runs[1]], beside=runs[2:])
+
+
+def test_the_share_of_further_seeds_is_student_s(runs: list[Path]) -> None:
+    """One new observation against k: the two-sample t test of one against k is the same thing."""
+    (row,) = _judged(runs).beside_controls
+    percentages = [100 * right / ITEMS for right in (300, 304, 296, 290)]
+    assert row.runs == 4
+    assert row.p_as_far == pytest.approx(stats.ttest_ind([78.0], percentages).pvalue)
+    assert row.difference_pp == pytest.approx(78.0 - sum(percentages) / 4)
+    assert row.sd_pp == pytest.approx(stats.tstd(percentages))
+    assert (row.lowest, row.highest) == (0.725, 0.76)
+
+
+def test_the_verdict_itself_is_of_the_original_alone(runs: list[Path]) -> None:
+    with_them, without = _judged(runs), judge_files(runs[0], [runs[1]])
+    assert with_them.model_copy(update={"beside_controls": ()}) == without
+    assert "further seeds as far" in verdict_markdown(with_them)
+    assert "further seeds as far" not in verdict_markdown(without)
+
+
+def test_a_control_of_other_shots_or_a_copy_is_left_out_and_named(runs: list[Path], tmp_path: Path) -> None:
+    shots = _run(tmp_path / "shots", 295, 9, n_shot=5)
+    copy = _run(tmp_path / "copy", 304, 2)
+    verdict = _judged([*runs, shots, copy])
+    (row,) = verdict.beside_controls
+    assert row.runs == 4
+    said = [warning for warning in verdict.warnings if warning.startswith("control ")]
+    assert len(said) == 2
+    assert "shots: is left out: " in said[0]
+    assert "copy: is left out: the same answers to the last bit as" in said[1]
+
+
+def test_runs_that_do_not_differ_measure_nothing(tmp_path: Path) -> None:
+    same = [_run(tmp_path / f"run{at}", 300, at) for at in range(4)]
+    (row,) = _judged(same).beside_controls
+    assert (row.sd_pp, row.p_as_far) == (0, None)
+
+
+def test_the_original_among_its_controls_is_refused(runs: list[Path]) -> None:
+    with pytest.raises(BadInputError, match="is given twice"):
+        judge_files(runs[0], [runs[1]], beside=[runs[0]])

@@ -1,0 +1,106 @@
+"""lm-eval's own tasks on local items: validated before anything is trained, evaluated as the generated suite is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs.errors import BadInputError
+from configs.loader import load_config
+from configs.schema import RunConfig
+from eval.launch import check_suite, evaluate_models, evaluations_to_do, prepare_benchmarks
+from eval.results import read_scores
+from tests.shared_data import SHARED, needs_shared_data
+
+REFERENCE = Path(__file__).parents[2] / "configs" / "references" / "tinyworld-434k"
+ITEMS = 6
+
+
+def _bundle(directory: Path, word: str = "hammer") -> Path:
+    rows = [{"goal": f"to open the {n}", "sol1": f"use a {word}", "sol2": "wait", "label": n % 2} for n in range(ITEMS)]
+    path = directory / "bundle" / "items.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    entry: dict[str, Any] = {"dataset_path": "json", "dataset_name": None, "training_split": None}
+    override = {"piqa": {**entry, "dataset_kwargs": {"data_files": {"validation": "items.jsonl"}}}}
+    (path.parent / "lm_eval_overrides.json").write_text(json.dumps(override))
+    return path.parent
+
+
+def _config(bundle: Path, *overrides: str) -> RunConfig:
+    suite = ("evaluation.suite=lm_eval", "evaluation.tasks=[piqa]", "evaluation.limit=4", f"offline={bundle}")
+    return load_config("smoke", (*suite, *overrides))
+
+
+def test_items_are_found_pinned_evaluated_and_not_done_again(tmp_path: Path) -> None:
+    config, benchmarks, output = _config(_bundle(tmp_path)), tmp_path / "benchmarks", tmp_path / "eval" / "original"
+    tasks = prepare_benchmarks(config, benchmarks)
+    assert list(tasks) == ["piqa"]
+    jobs = evaluations_to_do({REFERENCE: output}, benchmarks, tasks, config)
+    evaluate_models(jobs, config, lambda share: None)
+    scores = read_scores(output, side="original").tasks["piqa"]
+    assert (scores.n_items, scores.n_shot, scores.metric) == (4, 0, "acc")
+    (results,) = output.glob("results_*.json")
+    assert json.loads(results.read_text())["n-samples"]["piqa"] == {"original": ITEMS, "effective": 4}
+    assert json.loads((benchmarks / "stock.json").read_text())["tasks"]["piqa"]["items"] == ITEMS
+    assert evaluations_to_do({REFERENCE: output}, benchmarks, prepare_benchmarks(config, benchmarks), config) == []
+    shots = _config(_bundle(tmp_path), "evaluation.num_fewshot_of={piqa: 1}")
+    assert evaluations_to_do({REFERENCE: output}, benchmarks, prepare_benchmarks(shots, benchmarks), shots)
+    _bundle(tmp_path, "key")  # other items in the same place
+    assert evaluations_to_do({REFERENCE: output}, benchmarks, prepare_benchmarks(config, benchmarks), config)
+
+
+def test_a_task_whose_items_are_nowhere_is_named_before_training(tmp_path: Path) -> None:
+    bundle = _bundle(tmp_path)
+    with pytest.raises(BadInputError, match=r"sciq: offline: .*bundle does not have its items; `replibench fetch"):
+        prepare_benchmarks(_config(bundle, "evaluation.tasks=[piqa, sciq]"), tmp_path / "benchmarks")
+    (bundle / "items.jsonl").unlink()
+    with pytest.raises(BadInputError, match=r"bundle: lacks .*items.jsonl, the items of piqa"):
+        check_suite(_config(bundle))
+    with pytest.raises(BadInputError, match=r"nowhere: has no lm_eval_overrides.json, so no benchmarks"):
+        check_suite(_config(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("evaluation.suite=lm_eval",), "suite lm_eval needs `tasks`"),
+        (("evaluation.tasks=[piqa]",), "`tasks` is of suite lm_eval, and `suite` is tinyworld"),
+        (("evaluation.limit=5",), "`limit` is of suite lm_eval"),
+        (("evaluation.suite=lm_eval", "evaluation.tasks=[piqa, piqa]"), "a task stands twice"),
+        (
+            ("evaluation.suite=lm_eval", "evaluation.tasks=[piqa]", "evaluation.items.facts=9"),
+            "`items` is of suite tiny",
+        ),
+    ],
+)
+def test_keys_of_the_other_suite_are_refused(overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        load_config("smoke", overrides)
+
+
+@needs_shared_data
+def test_a_real_model_on_real_benchmarks(tmp_path: Path) -> None:
+    """stories260K on eight items of five: where it answers, the file's gold decides."""
+    names = ("lambada_openai", "hellaswag", "piqa", "arc_easy", "blimp_adjunct_island")
+    config = _config(SHARED, f"evaluation.tasks=[{', '.join(names)}]", "evaluation.limit=8")
+    model, output = SHARED / "checkpoints" / "stories260K" / "hf", tmp_path / "eval" / "original"
+    tasks = prepare_benchmarks(config, tmp_path / "benchmarks")
+    evaluate_models(evaluations_to_do({model: output}, tmp_path / "benchmarks", tasks, config), config, lambda s: None)
+    scores = read_scores(output, side="original").tasks
+    assert set(scores) == set(names)
+    assert {scores[name].n_items for name in names} == {8}
+    rows = [json.loads(line) for line in (SHARED / "benchmarks" / "piqa" / "validation.jsonl").open()][:8]
+    (samples,) = output.glob("samples_piqa_*.jsonl")
+    answered = [json.loads(line) for line in samples.read_text().splitlines()]
+    assert [sample["doc"]["goal"] for sample in answered] == [row["goal"] for row in rows]
+    for sample, row in zip(answered, rows, strict=True):
+        best = max((0, 1), key=lambda n, sample=sample: float(sample["filtered_resps"][n][0]))  # type: ignore[misc]
+        assert sample["acc"] == float(best == int(row["label"]))
+
+
+def test_a_run_on_files_is_not_judged_on_the_generated_suite() -> None:
+    config = load_config("smoke", ("data={sources: [{path: novels/*.txt}]}", "calibration=null"))
+    with pytest.raises(BadInputError, match=r"suite: tinyworld is of the generated world, .* set it to lm_eval"):
+        check_suite(config)

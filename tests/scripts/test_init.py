@@ -1,0 +1,172 @@
+"""`replibench init`: what it writes can be run, and says what it rests on."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from configs.errors import BadInputError
+from configs.loader import load_config
+from scripts.cli import app
+from scripts.fetch import collect
+from scripts.init import start
+from scripts.init_file import written
+from tests.shared_data import SHARED, needs_shared_data
+from tests.train.tiny import ARCHITECTURES, tiny_config
+from train import offline
+from train.model import build, full_config
+from train.prepare import prepare_run
+from train.reference import load_reference
+
+SMALL = (
+    "data={source: tinyworld, documents: 3000, held_out_documents: 60}",
+    *("train.steps=50", "train.sequence_length=32"),
+)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained tiny model of no known recipe, and a tokenizer."""
+    directory = tmp_path_factory.mktemp("reference")
+    prepare_run(tiny_config(directory), directory / "run", lambda text: None)
+    target = directory / "original"
+    build(full_config(ARCHITECTURES["gpt_neox"]), seed=1, device="cpu").save_pretrained(target)
+    shutil.copyfile(directory / "run" / "data" / "tokenizer.json", target / "tokenizer.json")
+    return target
+
+
+def _written(directory: Path, *arguments: str) -> str:
+    done = CliRunner().invoke(app, ["init", *arguments, "--output", str(directory / "run.yaml")])
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.strip() == str(directory / "run.yaml")
+    return (directory / "run.yaml").read_text(encoding="utf-8")
+
+
+def test_what_it_writes_is_prepared_with_an_identical_architecture(reference: Path, tmp_path: Path) -> None:
+    text = _written(tmp_path, str(reference))
+    assert "No recipe of this model is known" in text
+    assert "CPU cores: at least" in text or "accelerator-hours" in text or "no estimate" in text
+    config = load_config(tmp_path / "run.yaml", SMALL)
+    assert set(config.reference_sha256) == {"config.json", "tokenizer.json", "model.safetensors"}
+    manifest = prepare_run(config, tmp_path / "run", lambda text: None)
+    assert manifest.identity is not None
+    assert manifest.identity.identical
+    assert manifest.reference is not None
+    assert manifest.reference.sha256 == config.reference_sha256
+
+
+def test_the_budget_without_a_recipe_is_20_tokens_a_parameter(reference: Path, tmp_path: Path) -> None:
+    _written(tmp_path, str(reference))
+    train = load_config(tmp_path / "run.yaml").train
+    parameters = sum(p.numel() for p in build(full_config(ARCHITECTURES["gpt_neox"]), 0, "meta").parameters())
+    tokens = train.steps * train.global_batch_rows * train.sequence_length
+    assert tokens == pytest.approx(20 * parameters, rel=1e-3)
+
+
+def test_a_reference_that_changed_since_is_refused(reference: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "original"
+    shutil.copytree(reference, copy)
+    _written(tmp_path, str(copy))
+    build(full_config(ARCHITECTURES["gpt_neox"]), seed=2, device="cpu").save_pretrained(copy)
+    config = load_config(tmp_path / "run.yaml", SMALL)
+    with pytest.raises(BadInputError, match=r"reference_sha256.model.safetensors: [0-9a-f]{12}… is pinned, but .* has"):
+        prepare_run(config, tmp_path / "run", lambda text: None)
+
+
+def test_a_revision_is_trained_by_the_schedule_of_the_whole() -> None:
+    _, text = written(start("pythia-70m", "step1000", None), "", None, here=False)
+    assert "horizon_steps: 143000" in text
+    found = start("pythia-70m", "step1000", None)
+    assert found.budget.tokens == 1000 * 2_097_152
+    assert "compared at the same tokens" in text
+
+
+def test_scaled_down_says_what_changes_and_how_much_higher_the_loss_will_be() -> None:
+    """GPT-3 XL is within the published runs, so the law speaks; Pythia-14M is below them, so it does not."""
+    name, text = written(start("gpt3-1.3b", None, 0.1), "", None, here=False)
+    plain = " ".join(line.removeprefix("#").strip() for line in text.splitlines())
+    assert name == "gpt3-1.3b-x0.1"
+    assert "steps: 28610  #" in text
+    assert "horizon_steps: 24796  #" in text
+    assert "nats a token above that of the whole budget" in plain
+    small = " ".join(written(start("pythia-14m", None, 0.001), "", None, here=False)[1].replace("#", "").split())
+    assert "steps: 143 0.001 of the original's 143,000" in small
+    assert "the law of published runs does not reach so far down" in small
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (
+            ["init", "nobody/nothing"],
+            3,
+            "nobody/nothing: is not in the hub's cache on this machine, and HF_HUB_OFFLINE",
+        ),
+        (["init", "./nowhere"], 2, "./nowhere: no such directory, and not a hub id"),
+        (["init", "empty"], 2, "empty: no config.json in it"),
+        (["init", "pickled"], 2, "pytorch_model.bin is pickled, which can run code and is never loaded"),
+        (
+            ["init", "suite", "--revision", "step2"],
+            2,
+            "revision: step2: suite has no such subdirectory; did you mean step1",
+        ),
+        (["init", "pythia-70m", "--revision", "step1500"], 2, "EleutherAI/pythia-70m has no such one; did you mean"),
+        (["init", "pythia-70m", "--revision", "step0"], 2, "step0 is the untrained model"),
+        (["init", "suite", "--revision", "step1"], 2, "how many tokens that is cannot be said"),
+        (["init", "pythia-70m", "--scale-down", "2"], 2, "--scale-down: 2 is not a share"),
+        (["init", "pythia-70m", "--revision", "step1", "--scale-down", ".1"], 2, "--scale-down: the budget is that of"),
+        (["init", "gpt3-125m", "--revision", "step1"], 2, "the weights of gpt3-125m were never published"),
+        (["init", "gpt3-125m", "--cluster", "8xh1000"], 2, "--cluster: 8xh1000: unknown accelerator"),
+        (["init", "gpt3-125m", "--output", "empty"], 2, "--output empty: is a directory"),
+        (["fetch", "smoke", "--to", "file"], 2, "--to file: is a file; name a directory"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], code: int, message: str, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    for name in ("pickled", "suite/step1"):
+        shutil.copytree(reference, tmp_path / name)
+    (tmp_path / "pickled" / "model.safetensors").rename(tmp_path / "pickled" / "pytorch_model.bin")
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == code, done.output
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_fetch_brings_a_model_whole_and_offline_reads_it_alone(reference: Path, tmp_path: Path) -> None:
+    """From a bundle into another, as from the hub: nothing else is asked where `offline` is set."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    shutil.copytree(reference, offline.model_place(first, "org/model", "step1"))
+    top = {"reference": "org/model", "revision": "step1", "architecture": {}}
+    lines = list(collect(tiny_config(tmp_path, "gpt_neox", offline=str(first), **top), second, lambda text: None))
+    assert lines[0].startswith("reference: org/model, 3 files with their sha256 in ")
+    found = load_reference("org/model", "step1", bundle=str(second))
+    assert found.facts.sha256 == load_reference(str(reference)).facts.sha256
+    manifest = prepare_run(tiny_config(tmp_path, "gpt_neox", offline=str(second), **top), tmp_path / "run", print)
+    assert manifest.identity is not None
+    assert manifest.identity.identical
+    missing = tiny_config(tmp_path, "gpt_neox", offline=str(second), **{**top, "revision": "step2"})
+    with pytest.raises(
+        BadInputError, match=r"has no org/model at step2 .*`replibench fetch CONFIG --to DIR` brings it"
+    ):
+        prepare_run(missing, tmp_path / "other", print)
+
+
+@needs_shared_data
+def test_a_real_model_of_no_known_recipe(tmp_path: Path) -> None:
+    """stories260K: pinned by the bytes that its SOURCE.md's conversion gave."""
+    text = _written(tmp_path, str(SHARED / "checkpoints" / "stories260K" / "hf"))
+    config = load_config(tmp_path / "run.yaml")
+    assert "for 260,032 parameters" in text.replace("\n# ", " ")
+    assert (
+        config.train.sequence_length
+        == json.loads((SHARED / "checkpoints" / "stories260K" / "hf" / "config.json").read_text())[
+            "max_position_embeddings"
+        ]
+    )

@@ -1,0 +1,321 @@
+"""A corpus of files in a run directory: tokenised once, from where an earlier attempt stopped, and what it is."""
+
+import hashlib
+import json
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from configs.errors import BadInputError
+from configs.files import atomic_writer, read_record, sha256_of, sha256_of_json, write_record, write_text
+from configs.schema import FilesData, RunConfig, SourceConfig
+from train.corpus.cleaning import REPORT, Cleaning
+from train.corpus.documents import Document
+from train.corpus.hygiene import is_held_out
+from train.corpus.indexed import Indexed, open_indexed
+from train.corpus.opened import Part, Parts, files_data, stride_of
+from train.corpus.packed import rows_in
+from train.corpus.sources import Skipped, documents_of, files_of, is_tokenised
+from train.corpus.tokenise import Progress, Settings, held_out_stem, tokenise
+from train.corpus.tokenizer import end_of_text_id, read_tokenizer, train_tokenizer
+from train.record import CorpusFacts, SourceFacts
+from train.rows import MARK, UNFINISHED
+from train.teacher_text import teacher_key, teacher_of
+
+if TYPE_CHECKING:
+    from train.extraction import GeneratedText
+
+_TOKENIZER_SAMPLE = 1 << 23  # characters that a new tokenizer is trained on
+_HASHED_TOGETHER = 1 << 22  # tokens
+
+
+def prepare(
+    config: RunConfig,
+    directory: Path,
+    tokenizer_file: Path | None,
+    say: Callable[[str], None],
+    benchmarks: Mapping[str, Path],
+) -> CorpusFacts:
+    """Tokenise the sources of `config` into `directory`, unless that was done; what was begun is gone on with.
+
+    `benchmarks`: name → JSON lines with the `text` of each example that is evaluated, which hygiene may take out. The
+    mark of what the directory holds is written last. Raises BadInputError when a source cannot be read or the corpus is
+    too small.
+    """
+    data = files_data(config)
+    cleaning = Cleaning(data, benchmarks, say) if data.hygiene else None
+    directory.mkdir(parents=True, exist_ok=True)
+    fingerprints = [_fingerprint(source) for source in data.sources]
+    made_of = [_key(data, tokenizer_file), cleaning.key if cleaning else None, teacher_key(config, tokenizer_file)]
+    mark, key = directory / MARK, json.dumps([made_of, fingerprints, config.train.sequence_length])
+    if mark.is_file() and mark.read_text() == key:
+        facts = read_record(directory / "facts.json", CorpusFacts)
+    else:
+        write_text(mark, UNFINISHED)
+        settings = _settings(data, directory, tokenizer_file, say)
+        made_of = [*made_of, sha256_of(settings.tokenizer)]  # trained again, it could be another one
+        teacher = teacher_of(config, tokenizer_file)
+        if teacher is not None:
+            own_key = sha256_of_json([made_of, fingerprints])
+            found = [_generated(config, teacher, directory, own_key, settings, say)]
+        else:
+            found = _parts(config, directory, made_of, fingerprints, settings, say, cleaning)
+        write_record(directory / "parts.json", Parts(parts=tuple(part for part, _ in found)))
+        facts = _facts(config, [known for _, known in found])
+        if teacher is not None:
+            made_by = {"generated_by": teacher.weights_sha256, "generation_flop": teacher.flop}
+            facts = facts.model_copy(update=made_by)
+        write_record(directory / "facts.json", facts)
+        write_text(mark, key)
+    _check_size(config, facts)
+    return facts
+
+
+def _parts(
+    config: RunConfig,
+    directory: Path,
+    made_of: Sequence[Any],
+    fingerprints: Sequence[str],
+    settings: Settings,
+    say: Callable[[str], None],
+    cleaning: Cleaning | None,
+) -> list[tuple[Part, SourceFacts]]:
+    """Each source's tokens. With hygiene every one depends on all of them, as duplicates do."""
+    found = []
+    (directory / REPORT).unlink(missing_ok=True)
+    for number, source in enumerate(files_data(config).sources):
+        if is_tokenised(source):
+            found.append(_part_of_indexed(source, config, say))
+            continue
+        own_key = sha256_of_json([made_of, number, fingerprints] if cleaning else [made_of, fingerprints[number]])
+        skipped = Skipped()
+        documents = cleaning.documents_of(source, skipped) if cleaning else documents_of(source, skipped)
+        found.append(_tokenised(source.label, documents, directory / str(number), own_key, settings, say, skipped))
+        if cleaning:
+            _exhaust(documents)  # one that was tokenised by an earlier attempt is in the report too
+    if cleaning:
+        cleaning.report(directory)
+    return found
+
+
+def _generated(
+    config: RunConfig,
+    teacher: "GeneratedText",
+    directory: Path,
+    key: str,
+    settings: Settings,
+    say: Callable[[str], None],
+) -> tuple[Part, SourceFacts]:
+    """Text of the reference to train on; the files are there for the held-out loss."""
+    data = files_data(config)
+    tokenised = next((source.label for source in data.sources if is_tokenised(source)), None)
+    if data.hygiene or tokenised:
+        what = f"{tokenised} came tokenised" if tokenised else "data.hygiene would change it"
+        raise BadInputError(
+            f"train.distillation.source: generated_text: the held-out text is that of data.sources, and {what}; "
+            f"{'give its text' if tokenised else 'leave it out'}"
+        )
+    skipped = Skipped()
+    generated = (replace(d, held_out=False) for d in teacher.documents(config.train.distillation.documents))
+    natural = chain.from_iterable(documents_of(source, skipped) for source in data.sources)
+    held_out = (replace(d, held_out=True) for d in natural if is_held_out(d.text, data.held_out_fraction))
+    documents = chain(generated, held_out)
+    found = _tokenised(teacher.source, documents, directory / "0", key, settings, say, skipped)
+    _exhaust(documents)  # what an earlier attempt generated is counted again
+    return found
+
+
+def _exhaust(documents: Iterable[Document]) -> None:
+    deque(documents, maxlen=0)
+
+
+def _key(data: FilesData, tokenizer_file: Path | None) -> str:
+    """What the tokens depend on beside the sources."""
+    tokenizer = sha256_of(tokenizer_file) if tokenizer_file else "new"
+    return sha256_of_json([data.model_dump(mode="json", exclude={"sources", "tokenizer"}), tokenizer])
+
+
+def _fingerprint(source: SourceConfig) -> str:
+    """Changes when the source does, as far as sizes and times of its files tell."""
+    files = files_of(source) if source.path else []
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return sha256_of_json([source.model_dump(mode="json", exclude={"weight"}), stats])
+
+
+def _settings(data: FilesData, directory: Path, tokenizer_file: Path | None, say: Callable[[str], None]) -> Settings:
+    """Put the tokenizer into `directory`."""
+    if tokenizer_file is not None:
+        tokenizer = read_tokenizer(tokenizer_file, "data.tokenizer" if data.tokenizer else "reference")
+    else:
+        say("training a tokenizer")
+        tokenizer = train_tokenizer(_sample(data), data.vocab_size)
+    end_of_text = end_of_text_id(tokenizer, data.end_of_text)
+    with atomic_writer(directory / "tokenizer.json") as stream:
+        stream.write(tokenizer.to_str(pretty=True))
+    return Settings(directory / "tokenizer.json", end_of_text, data.held_out_fraction)
+
+
+def _sample(data: FilesData) -> Iterable[str]:
+    """The beginning of the corpus, cut into lines: a tokenizer learns from words, and long texts cost it memory."""
+    characters = 0
+    sources = [source for source in data.sources if not is_tokenised(source)]
+    if not sources:
+        raise BadInputError("data.tokenizer: is missing, and the sources are tokenised: name what they were made with")
+    for document in chain.from_iterable(documents_of(source, Skipped()) for source in sources):
+        for line in document.text.splitlines(keepends=True):
+            yield line
+            characters += len(line)
+            if characters >= _TOKENIZER_SAMPLE:
+                return
+
+
+def _tokenised(
+    name: str,
+    documents: Iterable[Document],
+    stem: Path,
+    key: str,
+    settings: Settings,
+    say: Callable[[str], None],
+    skipped: Skipped,
+) -> tuple[Part, SourceFacts]:
+    def show(progress: Progress) -> None:
+        text_bytes = progress.train.text_bytes + progress.held_out.text_bytes
+        say(f"tokenising {name}: {text_bytes / 1e6:,.0f} MB, {progress.taken:,} documents")
+
+    done = tokenise(documents, stem, key, settings, show, skipped)
+    if not done.train.tokens:
+        raise BadInputError(f"data.sources: {name}: has no text in it ({done.empty:,} empty documents)")
+    train, held_out = open_indexed(stem), open_indexed(held_out_stem(stem))
+    sha256, largest = _looked_through(train, 0, len(train.tokens))
+    facts = SourceFacts(
+        name=name,
+        sha256=sha256,
+        documents=done.train.documents,
+        rows=0,
+        tokens=done.train.tokens,
+        text_bytes=done.train.text_bytes,
+        empty_documents=done.empty,
+        held_out_documents=done.held_out.documents,
+        held_out_tokens=done.held_out.tokens,
+        held_out_sha256=_looked_through(held_out, 0, len(held_out.tokens))[0],
+        largest_id=largest,
+    )
+    return (
+        Part(
+            train=(stem.name, 0, len(train.tokens)),
+            held_out=(held_out_stem(stem).name, 0, len(held_out.tokens)),
+        ),
+        facts,
+    )
+
+
+def _part_of_indexed(source: SourceConfig, config: RunConfig, say: Callable[[str], None]) -> tuple[Part, SourceFacts]:
+    """A .bin is read where it lies. It has no text to hash, so its end is held out."""
+    assert source.path is not None
+    data, length = files_data(config), config.train.sequence_length
+    path = Path(source.path).resolve()
+    indexed = open_indexed(path)
+    n = len(indexed.tokens)
+    kept = math.floor((1 - data.held_out_fraction) * n)
+    documents, border = indexed.document_from(kept)
+    if data.order == "stored":
+        _check_stored(path, indexed, length)
+        border = kept // (length + 1) * (length + 1)
+    say(f"reading {source.label}: {n:,} tokens")
+    sha256, largest = _looked_through(indexed, 0, border)
+    held_out_sha256, largest_held_out = _looked_through(indexed, border, n)
+    facts = SourceFacts(
+        name=source.label,
+        sha256=sha256,
+        documents=documents,
+        rows=0,
+        tokens=border,
+        held_out_documents=max(0, len(indexed.documents) - 1 - documents),
+        held_out_tokens=n - border,
+        held_out_sha256=held_out_sha256,
+        largest_id=max(largest, largest_held_out),
+    )
+    return Part(train=(str(path), 0, border), held_out=(str(path), border, n)), facts
+
+
+def _check_stored(path: Path, indexed: Indexed, length: int) -> None:
+    """Rows of another length than the file was shuffled in would be cut from the middle of its rows."""
+    size = indexed.row_size()
+    if size and len(indexed.sizes) > 1 and size % (length + 1):
+        raise BadInputError(
+            f"train.sequence_length: {path.name} holds rows of {size:,} tokens; with data.order 'stored' "
+            f"take train.sequence_length={size - 1}"
+        )
+
+
+def _looked_through(indexed: Indexed, start: int, stop: int) -> tuple[str, int]:
+    """Hex sha256 of those ids as stored, and the largest of them."""
+    digest, largest, dtype = hashlib.sha256(), -1, indexed.tokens.dtype
+    with indexed.data.open("rb") as stream:  # not mapped: pages that were looked at would count as memory in use
+        stream.seek(start * dtype.itemsize)
+        for at in range(start, stop, _HASHED_TOGETHER):
+            part = np.fromfile(stream, dtype, min(_HASHED_TOGETHER, stop - at))
+            digest.update(part.data)
+            if int(part.min()) < 0:
+                raise BadInputError(f"{indexed.data}: broken: has a negative token id in it")
+            largest = max(largest, int(part.max()))
+    return digest.hexdigest(), largest
+
+
+def _facts(config: RunConfig, sources: Sequence[SourceFacts]) -> CorpusFacts:
+    data, length = files_data(config), config.train.sequence_length
+    rows = [rows_in(source.tokens, length, stride_of(data, length)) for source in sources]
+    held_out = sum(rows_in(source.held_out_tokens, length, length) for source in sources)
+    if min(rows) < 1:
+        small = sources[rows.index(min(rows))]
+        raise BadInputError(
+            f"data.sources: {small.name}: its {small.tokens:,} tokens are fewer than one row of "
+            f"train.sequence_length + 1 = {length + 1}"
+        )
+    if not held_out:
+        held = sum(source.held_out_documents for source in sources)
+        raise BadInputError(
+            f"data.held_out_fraction: {data.held_out_fraction} holds out {held} documents, less than one row of text; "
+            "raise it"
+        )
+    text_bytes = [source.text_bytes for source in sources]
+    tokens = sum(source.tokens for source in sources)
+    known = [count for count in text_bytes if count is not None]
+    return CorpusFacts(
+        source=", ".join(source.name for source in sources),
+        sha256=_together([source.sha256 for source in sources]),
+        documents=sum(source.documents for source in sources),
+        rows=sum(rows),
+        sequence_length=length,
+        tokens=sum(rows) * length,
+        positions=sum(rows) * length,
+        held_out_tokens=held_out * length,
+        held_out_sha256=_together([source.held_out_sha256 for source in sources]),
+        bytes_per_token=sum(known) / tokens if len(known) == len(sources) else None,
+        sources=tuple(source.model_copy(update={"rows": count}) for source, count in zip(sources, rows, strict=True)),
+    )
+
+
+def _together(hashes: Sequence[str]) -> str:
+    return hashes[0] if len(hashes) == 1 else sha256_of_json(list(hashes))
+
+
+def _check_size(config: RunConfig, facts: CorpusFacts) -> None:
+    """One batch at least; in the stored order, which ends, all of them."""
+    batch, steps, length = config.train.global_batch_rows, config.train.steps, config.train.sequence_length
+    if facts.rows < batch:
+        raise BadInputError(
+            f"data.sources: the corpus makes {facts.rows:,} rows of {length} tokens, fewer than one batch of {batch:,}"
+            "; give more text, or lower the batch"
+        )
+    if files_data(config).order == "stored" and steps * batch > facts.rows:
+        raise BadInputError(
+            f"data.order: stored: {facts.rows:,} rows are there to train on, and train.steps × batch needs "
+            f"{steps * batch:,}; lower train.steps to {facts.rows // batch:,} or less"
+        )
