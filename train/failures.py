@@ -22,21 +22,22 @@ def node_name() -> str:
     return os.environ.get(NODE) or socket.gethostname()
 
 
-def leave_failure(run_dir: Path, error: BaseException, rank: int | None = None) -> None:
-    """Write what went wrong, with its time, to logs/failure-RANK.json; `rank`: not this process, one that cannot."""
+def leave_failure(run_dir: Path, error: BaseException, rank: int | None = None, node: str | None = None) -> None:
+    """Write what went wrong, with its time, to logs/failure-RANK.json; `rank`, `node`: of one that cannot itself."""
     rank = int(os.environ.get("RANK", "0")) if rank is None else rank
     known = isinstance(error, BadInputError | WorkFailedError)
     failure = {
         "time": time.time(),
         "rank": rank,
-        "node": node_name(),
+        "node": node or node_name(),
         "kind": kind_of(error),
         "message": str(error) if known else f"{type(error).__name__}: {error}",
         "traceback": "".join(traceback.format_exception(error)),
     }
     path = run_dir / "logs" / f"failure-{rank}.json"
-    path.with_suffix(".new").write_text(json.dumps(failure), encoding="utf-8")
-    path.with_suffix(".new").rename(path)
+    new = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}")  # several may speak for one that cannot
+    new.write_text(json.dumps(failure), encoding="utf-8")
+    new.rename(path)
 
 
 def kind_of(error: BaseException) -> str:

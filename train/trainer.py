@@ -23,7 +23,7 @@ from configs.files import write_record
 from configs.loader import load_config
 from configs.schema import RunConfig, TrainConfig
 from train import engine as deepspeed_engine
-from train import events, resuming
+from train import events, links, resuming
 from train.attempts import Attempts
 from train.checkpoints import Layout
 from train.data import open_corpus
@@ -93,7 +93,10 @@ def _work(
     watchdog: Watchdog,
     stop: StopFlag,
 ) -> tuple[Workplace, bool]:
-    place, progress, corpus, energy = _set_up(config, run_dir, started, device, precision, clock)
+    control = deepspeed_engine.control_group(config.train.collective_timeout_s)
+    watchdog.nodes = links.nodes_of_ranks(control)
+    links.check(run_dir, watchdog.nodes, device, control)
+    place, progress, corpus, energy = _set_up(config, run_dir, started, device, precision, clock, control)
     watchdog.progress = progress
     peak = find_peak(device, precision, config.train.threads_per_process)
     clock.seconds["start_up"] += time.time() - started
@@ -134,9 +137,15 @@ def _device_and_precision(config: RunConfig) -> tuple[torch.device, Precision]:
 
 
 def _set_up(
-    config: RunConfig, run_dir: Path, started: float, device: torch.device, precision: Precision, clock: PhaseClock
+    config: RunConfig,
+    run_dir: Path,
+    started: float,
+    device: torch.device,
+    precision: Precision,
+    clock: PhaseClock,
+    control: Any,
 ) -> tuple[Workplace, Progress, Corpus, RunEnergy]:
-    train, control = config.train, deepspeed_engine.control_group(config.train.collective_timeout_s)
+    train = config.train
     corpus = open_corpus(run_dir / "data", config)
     energy = RunEnergy(device, control)
     layout = resuming.layout_of(train, precision)

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -28,6 +29,7 @@ class Watchdog:
 
     def __init__(self, run_dir: Path, rank: int, world_size: int, clock: PhaseClock, timeout_s: float) -> None:
         self.progress = Progress()  # where training stands, once that is known
+        self.nodes: list[str] = []  # of the ranks, once that is known
         self._logs, self._run_dir = run_dir / "logs", run_dir
         self._note = self._logs / f"stuck-{rank}.json"
         self._rank, self._world_size, self._timeout_s = rank, world_size, timeout_s
@@ -72,7 +74,13 @@ class Watchdog:
         """Read the others' notes, report, end this process: the training thread may never come back."""
         self._done.wait(OTHERS_S)
         notes = [json.loads(found.read_text(encoding="utf-8")) for found in self._logs.glob("stuck-*.json")]
-        leave_failure(self._run_dir, HangError(words(notes, self._world_size, self._timeout_s)))
+        error = HangError(words(notes, self._world_size, self._timeout_s, self.nodes))
+        silent = _silent(notes, self._world_size)
+        if silent:  # the first that does not answer is the first real error, and cannot say so itself
+            node = self.nodes[silent[0]] if self.nodes else None
+            leave_failure(self._run_dir, error, silent[0], node)
+        else:
+            leave_failure(self._run_dir, error)
         os._exit(1)
 
 
@@ -91,16 +99,28 @@ def where(frame: FrameType | None) -> dict[str, Any]:
     return {"collective": None, "line": f"{code.co_name} ({Path(code.co_filename).name}:{innermost.f_lineno})"}
 
 
-def words(notes: list[dict[str, Any]], world_size: int, timeout_s: float) -> str:
-    """All ranks' notes in one line; a rank without one does not answer."""
+def _silent(notes: list[dict[str, Any]], world_size: int) -> list[int]:
+    """Ranks that left no note."""
+    return sorted(set(range(world_size)) - {note["rank"] for note in notes})
+
+
+def words(notes: list[dict[str, Any]], world_size: int, timeout_s: float, nodes: Sequence[str] = ()) -> str:
+    """All ranks' notes in one line; a rank without one does not answer. `nodes`: of the ranks, where there are more."""
     step = min(note["step"] for note in notes)
     parts = []
     for note in sorted(notes, key=lambda n: n["rank"]):
         doing = f"waits in {note['collective']}" if note["collective"] else f"is at {note['line']}"
-        parts.append(f"rank {note['rank']} {doing} (step {note['step']:,}, {note['phase']})")
-    missing = sorted(set(range(world_size)) - {note["rank"] for note in notes})
-    parts += [f"rank {rank} does not answer: stopped, or its machine is gone" for rank in missing]
+        parts.append(f"{_called(note['rank'], nodes)} {doing} (step {note['step']:,}, {note['phase']})")
+    parts += [
+        f"{_called(rank, nodes)} does not answer: stopped, or its machine is gone"
+        for rank in _silent(notes, world_size)
+    ]
     return (
         f"no progress at step {step:,} for train.collective_timeout_s ({timeout_s:g} s): {'; '.join(parts)}; "
         "the last checkpoint, if there is one, is whole"
     )
+
+
+def _called(rank: int, nodes: Sequence[str]) -> str:
+    """With its node, where there are several."""
+    return f"rank {rank} on {nodes[rank]}" if len({*nodes}) > 1 else f"rank {rank}"
