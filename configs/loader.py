@@ -86,6 +86,14 @@ def load_as(kind: type[M], folder: str, path: Path | str, overrides: Sequence[st
         raise BadInputError(f"{f'--set {set_here}' if set_here else found.name}: {message}") from None
 
 
+def has_key(key: str, folder: str, path: Path | str) -> bool:
+    """Does the file, found as `load_as` finds it, have this key at its top? False where there is no such file."""
+    try:
+        return key in _read_with_extends(_find(Path(path), folder), ())
+    except BadInputError:  # whoever loads it as what it is says why
+        return False
+
+
 def dump_config(config: RunConfig) -> str:
     """The resolved configuration as YAML that `load_config` reads back to an equal object."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

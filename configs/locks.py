@@ -11,6 +11,7 @@ from typing import IO
 from configs.errors import BadInputError
 
 WAIT_S = 60.0  # for the processes of a command that was killed: they write a checkpoint and end
+CORPUS_LOCK = ".corpus.lock"  # beside the corpus that several runs share
 _held: list[int] = []
 
 
@@ -42,6 +43,15 @@ def exclusive(run_dir: Path) -> Iterator[None]:
             raise
         finally:
             _held.remove(lock.fileno())
+
+
+@contextlib.contextmanager
+def in_turn(corpus: Path) -> Iterator[None]:
+    """Hold a corpus that several runs share while it is prepared; whoever comes later waits and finds it there."""
+    corpus.mkdir(parents=True, exist_ok=True)
+    with (corpus.parent / CORPUS_LOCK).open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def held_descriptors() -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from accounting.errors import SizeError
 from accounting.flops import FlopLedger, Recompute, flop_ledger
 from accounting.hf_config import from_hf_config
-from configs.loader import explain, load_as, merged
+from configs.loader import explain, has_key, load_as, merged
 from configs.schema import Count, DataConfig, Positive, RunConfig, Section, TinyworldData, TrainConfig
 
 HELD_OUT = "held-out"  # the member that is predicted
@@ -70,6 +70,11 @@ class SweepConfig(Section):
 def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> SweepConfig:
     """Read a sweep's YAML, checked. Raises BadInputError as `load_config` does."""
     return load_as(SweepConfig, "sweeps", path, overrides)
+
+
+def is_sweep(path: Path | str) -> bool:
+    """Is it a sweep's file, or the name of a sweep's preset?"""
+    return has_key("held_out", "sweeps", path)
 
 
 def members(sweep: SweepConfig) -> dict[str, RunConfig]:

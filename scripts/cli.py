@@ -144,14 +144,32 @@ def train(config: Config, overrides: Overrides = None, run_dir: RunDir = None, f
 
 @app.command()
 def evaluate(
-    config: Config, overrides: Overrides = None, run_dir: RunDir = None, fmt: OutputFormat = Format.text
+    config: Config,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    checkpoint: Annotated[
+        int | None, typer.Option("--checkpoint", min=1, help="the model after so many steps, instead of the replica")
+    ] = None,
+    fmt: OutputFormat = Format.text,
 ) -> None:
     """Evaluate a trained run's replica, and the original if it has one, with lm-eval.
+
+    With --checkpoint the model of one of the checkpoints that are kept (train.checkpoint), also while training goes on.
 
     Example: replibench evaluate configs/runs/smoke.yaml --set evaluation.items.facts=2000
     """
     from scripts import stages
 
+    if checkpoint is not None:
+        with reporting_errors():
+            from configs.loader import load_config
+            from scripts.console import Screen
+
+            settings = load_config(config, overrides or ())
+            directory = run_dir or Path("runs") / settings.name
+            results = stages.evaluate_checkpoint(settings, directory, checkpoint, Screen())
+            typer.echo(json.dumps({"replica": str(results)}) if fmt is Format.json else results)
+        return
     with _run_directory(config, overrides, run_dir) as (settings, directory, screen):
         stages.check_trained(config, directory)
         stages.prepare(settings, directory, screen)

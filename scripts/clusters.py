@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from configs.errors import BadInputError
 from scripts.commands import Format, OutputFormat, print_json, reporting_errors
 
 
 def launch(
-    configs: Annotated[list[str], typer.Argument(metavar="CONFIG…", help="a run, or several as an array")],
+    configs: Annotated[list[str], typer.Argument(metavar="CONFIG…", help="a run; a sweep, or several, as an array")],
     on: Annotated[str, typer.Option("--on", metavar="PROFILE", help="a cluster with a launch section, or your file")],
     nodes: Annotated[str | None, typer.Option("--nodes", help="N, or LEAST-MOST [default: by the processes]")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the script and the command; start nothing")] = False,
@@ -17,8 +18,13 @@ def launch(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a key, such as train.steps=100")
     ] = None,
     run_dir: Annotated[Path | None, typer.Option("--run-dir", help="[default: NAME in the shared directory]")] = None,
+    evaluate: Annotated[
+        str | None, typer.Option("--evaluate", metavar="STEP,…", help="evaluate these checkpoints; an array")
+    ] = None,
 ) -> None:
     """Train on a cluster: render the script for its scheduler, check, submit. The run goes on by itself to its end.
+
+    Of a sweep the ladder; then `replibench sweep` predicts the held-out run and trains that.
 
     Example: replibench launch configs/runs/smoke.yaml --on slurm-h100 --nodes 4 --dry-run
     """
@@ -29,7 +35,13 @@ def launch(
 
         say = Screen().say
         warn = lambda text: say(f"warning: {text}")  # noqa: E731
-        job = launching.plan(configs, on, overrides or (), launching.parse_nodes(nodes), run_dir, warn)
+        if evaluate is None:
+            job = launching.plan(configs, on, overrides or (), launching.parse_nodes(nodes), run_dir, warn)
+        elif len(configs) > 1 or nodes is not None:
+            raise BadInputError("--evaluate: takes the checkpoints of one CONFIG, each on one node, without --nodes")
+        else:
+            steps = launching.parse_steps(evaluate)
+            job = launching.plan_evaluations(configs[0], on, overrides or (), steps, run_dir)
         rendered = render(job)
         if dry_run:
             typer.echo(launching.dry_run(rendered), nl=False)
@@ -37,7 +49,7 @@ def launch(
         record = launching.submit(job, rendered)
         if record.job is None:
             raise typer.Exit(launching.run_in_foreground(record))
-        say(f"{record.scheduler} job {record.job}; `replibench status {job.members[0].run_dir}` says where it is")
+        say(f"{record.scheduler} job {record.job}; {launching.next_words(job)}")
 
 
 def status(

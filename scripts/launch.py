@@ -17,7 +17,12 @@ from configs.files import Record, write_record, write_text
 from configs.loader import load_config, write_config
 from configs.profiles import Kubernetes, Local, Profile, SkyPilot, Slurm, profile
 from configs.schema import RunConfig, TrainConfig
+from configs.sweeps import HELD_OUT, is_sweep, load_sweep
+from configs.sweeps import members as sweep_members
+from eval.launch import check_suite
 from scripts.rendering import Job, Member, Rendered
+from scripts.sweep import check_ladder
+from train.checkpoints import all_of, name_of, step_of
 from train.layouts import fitted
 
 SUBMISSION = Path("launch") / "submission.json"
@@ -48,21 +53,76 @@ def plan(
 ) -> Job:
     """The checked job. Raises BadInputError, before anything is submitted, naming flag, key or file."""
     where = profile(on)
+    if any(is_sweep(config) for config in configs):
+        return _plan_sweep(configs, where, overrides, nodes, run_dir, warn)
     every = [load_config(config, overrides) for config in configs]
     if len(every) > 1 and run_dir is not None:
         raise BadInputError("--run-dir: is of one run; several have directories by their names")
     names = [settings.name for settings in every]
     if len({*names}) < len(names):
         raise BadInputError(f"CONFIG: {', '.join(names)}: runs of one job need names of their own")
+    least, most, processes = _common_size(every, where, nodes, warn)
+    members = tuple(_member(settings, _directory(settings.name, where, run_dir)) for settings in every)
+    _check_shared(where, most)
+    return Job(where, members, (least, most), processes)
+
+
+def _plan_sweep(
+    configs: Sequence[str],
+    where: Profile,
+    overrides: Sequence[str],
+    nodes: Nodes,
+    run_dir: Path | None,
+    warn: Callable[[str], None],
+) -> Job:
+    """The ladder of a sweep. The held-out run is not among them: its prediction has to come first."""
+    if len(configs) > 1:
+        raise BadInputError("CONFIG: a sweep is launched by itself: its members are the array")
+    sweep = load_sweep(configs[0], overrides)
+    check_ladder(sweep)
+    ladder = {name: settings for name, settings in sweep_members(sweep).items() if name != HELD_OUT}
+    least, most, processes = _common_size(list(ladder.values()), where, nodes, warn)
+    directory = _directory(sweep.name, where, run_dir)
+    _check_shared(where, most)
+    members = tuple(_member(settings, directory / name) for name, settings in ladder.items())
+    return Job(where, members, (least, most), processes, corpus=str(directory / "data"))
+
+
+def plan_evaluations(config: str, on: str, overrides: Sequence[str], steps: Sequence[int], run_dir: Path | None) -> Job:
+    """The checked job of evaluating these checkpoints of a run, each by one process. Raises BadInputError."""
+    where, settings = profile(on), load_config(config, overrides)
+    check_suite(settings)
+    directory = _directory(settings.name, where, run_dir)
+    _check_shared(where, 1)
+    for step in steps:
+        path = directory / "checkpoints" / name_of(step)
+        if not isinstance(where.site, Kubernetes) and not path.is_dir():
+            there = ", ".join(str(step_of(each)) for each in all_of(path.parent))
+            raise BadInputError(f"--evaluate {step}: {path}: no such checkpoint; there are: {there or 'none'}")
+    config_path = str(directory / "launch" / "evaluation.yaml")
+    members = tuple(Member(settings, config_path, str(directory), step) for step in steps)
+    return Job(where, members, (1, 1), 1)
+
+
+def parse_steps(text: str) -> tuple[int, ...]:
+    """`1000,2000`."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() for word in words) or len({*words}) < len(words):
+        raise BadInputError(f"--evaluate: {text!r} are no steps of checkpoints, such as 1000,2000")
+    return tuple(int(word) for word in words)
+
+
+def _common_size(
+    every: Sequence[RunConfig], where: Profile, nodes: Nodes, warn: Callable[[str], None]
+) -> tuple[int, int, int]:
+    """Least and most nodes, and processes on each, of all members alike."""
     sizes = {_size(settings.train, where, nodes) for settings in every}
     if len(sizes) > 1:
         raise BadInputError("CONFIG: the members of an array need the same nodes and processes; give --nodes")
-    (least, most, processes) = sizes.pop()
+    least, most, processes = sizes.pop()
     for settings in every:
         _check_train(settings, where, least, most, processes, warn)
-    members = tuple(_member(settings, where, run_dir) for settings in every)
-    _check_shared(where, most)
-    return Job(where, members, (least, most), processes)
+    return least, most, processes
 
 
 def parse_nodes(text: str | None) -> Nodes:
@@ -132,12 +192,16 @@ def _check_shared(where: Profile, nodes: int) -> None:
         )
 
 
-def _member(settings: RunConfig, where: Profile, run_dir: Path | None) -> Member:
+def _directory(name: str, where: Profile, run_dir: Path | None) -> Path:
     shared = where.site.shared
     base = Path(shared) if shared else Path("runs").resolve()
-    directory = (base / settings.name) if run_dir is None else Path(run_dir).absolute()
+    directory = (base / name) if run_dir is None else Path(run_dir).absolute()
     if shared and not directory.is_relative_to(shared):
         raise BadInputError(f"--run-dir {directory}: is not in launch.shared ({shared}) of {where.name}")
+    return directory
+
+
+def _member(settings: RunConfig, directory: Path) -> Member:
     return Member(settings, str(directory / "launch" / "config.yaml"), str(directory))
 
 
@@ -169,7 +233,7 @@ def submit(job: Job, rendered: Rendered) -> Submission:
         time=time.time(),
         usd_per_accelerator_hour=job.site.usd_per_accelerator_hour,
     )
-    if not remote:
+    if not remote and job.trains:
         for member in job.members:
             write_record(Path(member.run_dir) / SUBMISSION, record)
     return record
@@ -205,6 +269,17 @@ def _run(command: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
 def _last_line(done: "subprocess.CompletedProcess[str]") -> str:
     said = (done.stderr.strip() or done.stdout.strip()).splitlines()
     return said[-1] if said else f"exit code {done.returncode}"
+
+
+def next_words(job: Job) -> str:
+    """What to look at."""
+    directory = Path(job.members[0].run_dir)
+    if not job.trains:
+        return f"results: {directory / 'evaluations'}"
+    if job.corpus is None:
+        return f"`replibench status {directory}` says where it is"
+    sweep = directory.parent
+    return f"`replibench status {sweep}` says where they are; then `replibench sweep SWEEP --run-dir {sweep}` predicts"
 
 
 def run_in_foreground(record: Submission) -> int:

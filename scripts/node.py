@@ -12,6 +12,7 @@ import os
 import sys
 import time
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from accounting.hf_config import from_hf_config
 from configs.errors import BadInputError, InterruptedRunError, NodeError, WorkFailedError
 from configs.files import Record, read_record, write_record
 from configs.loader import load_config
-from configs.locks import exclusive
+from configs.locks import exclusive, in_turn
 from configs.schema import RunConfig
 from scripts.console import Screen
 from train import exits, preflight
@@ -56,7 +57,7 @@ def main(arguments: list[str]) -> int:
     try:
         preflight.report(given.run_dir, directory, place)
         if place.is_first:
-            return _lead(given.config, given.run_dir, place, given.accelerator, may_repeat=may_repeat)
+            return _lead(given, place, may_repeat=may_repeat)
         _follow(given.run_dir, directory, place)
     except Exception as error:
         _show(error)
@@ -64,15 +65,15 @@ def main(arguments: list[str]) -> int:
     return _word_of_the_first(given.run_dir, directory)
 
 
-def _lead(config: Path, run_dir: Path, place: Place, accelerator: str | None, *, may_repeat: bool) -> int:
+def _lead(given: argparse.Namespace, place: Place, *, may_repeat: bool) -> int:
     """The first node: prepare, judge the nodes, train, and say how it ended."""
-    screen, error = Screen(), None
+    screen, run_dir, error = Screen(), given.run_dir, None
     for stale in (GO, exits.FILE):  # of an attempt of the same name that did not come to train
         (exits.directory_of(run_dir, place.attempt) / stale).unlink(missing_ok=True)
     try:
         with exclusive(run_dir):
             exits.close_earlier(run_dir, place.attempt)
-            settings = _prepared(config, run_dir, place, accelerator, screen)
+            settings = _prepared(given, place, screen)
             launch(run_dir, settings.train, lambda line: None, screen.say, place)
     except Exception as failure:
         _show(failure)
@@ -88,17 +89,23 @@ def _show(error: Exception) -> None:
         traceback.print_exc()
 
 
-def _prepared(config: Path, run_dir: Path, place: Place, accelerator: str | None, screen: Screen) -> RunConfig:
+def _prepared(given: argparse.Namespace, place: Place, screen: Screen) -> RunConfig:
     """The run, laid out over the nodes at hand and written; every node is fit. The others are told either way."""
     from scripts import stages
 
+    run_dir, corpus = given.run_dir, given.corpus
     go = exits.directory_of(run_dir, place.attempt) / GO
     try:
-        settings = load_config(config)
+        settings = load_config(given.config)
         settings = settings.model_copy(update={"train": fitted(settings.train, place.world_size)})
-        stages.prepare(settings, run_dir, screen)
+        with ExitStack() as turn:
+            if corpus is not None:
+                turn.enter_context(in_turn(corpus))
+                if not (run_dir / "data").is_symlink():
+                    (run_dir / "data").symlink_to(os.path.relpath(corpus, run_dir))
+            stages.prepare(settings, run_dir, screen)
         forget_failures(run_dir)
-        found = preflight.check(go.parent, place, _needs(settings, run_dir, place, accelerator))
+        found = preflight.check(go.parent, place, _needs(settings, run_dir, place, given.accelerator))
         screen.say(f"pre-flight: {len(found)} nodes are fit, {place.world_size} processes")
     except BaseException as error:
         write_record(go, Go(error=f"{error}"))
@@ -169,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, default=1, help="on each node")
     parser.add_argument("--rendezvous", default="127.0.0.1:0", help="HOST:PORT on the first node")
     parser.add_argument("--accelerator", help="a row of configs/accelerators.yaml, which every device must be")
+    parser.add_argument("--corpus", type=Path, help="of several runs: prepared once, and data/ of each is a link to it")
     parser.add_argument("--max-requeues", type=int, default=0)
     parser.add_argument("--verdict", action="store_true", help="say how the attempt ended")
     return parser  # type: ignore[no-any-return]

@@ -29,6 +29,7 @@ class Member:
     settings: RunConfig
     config: str
     run_dir: str
+    step: int | None = None  # of a checkpoint that is evaluated; None: the run is trained
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,12 @@ class Job:
     members: tuple[Member, ...]
     nodes: tuple[int, int]  # least and most
     processes: int  # on each
+    corpus: str | None = None  # of all members, which is prepared once
+
+    @property
+    def trains(self) -> bool:
+        """Or else checkpoints are evaluated, each by one process."""
+        return self.members[0].step is None
 
     @property
     def site(self) -> Site:
@@ -48,7 +55,9 @@ class Job:
     @property
     def name(self) -> str:
         """Of the job, as every scheduler takes it."""
-        first = self.members[0].settings.name
+        if self.corpus is not None:
+            return Path(self.corpus).parent.name.lower()
+        first = self.members[0].settings.name + ("" if self.trains else "-evaluation")
         return (first if len(self.members) == 1 else f"{first}-and-{len(self.members) - 1}-more").lower()
 
     @property
@@ -81,20 +90,25 @@ _Dumper.add_representer(
 
 def render(job: Job) -> Rendered:
     """The exact file and command. Raises BadInputError for what a scheduler cannot do."""
+    slurm = "slurm.sh.j2" if job.trains else "slurm-evaluation.sh.j2"
     kinds: dict[type[Site], tuple[Callable[[Job], str], str, tuple[str, ...]]] = {
         Local: (_script("local.sh.j2"), "job.sh", ("bash",)),
         Ssh: (_script("ssh.sh.j2"), "job.sh", ("bash",)),
-        Slurm: (_script("slurm.sh.j2"), "job.sbatch", ("sbatch", "--parsable")),
+        Slurm: (
+            _script(slurm),
+            "job.sbatch",
+            ("sbatch", "--parsable"),
+        ),
         Kubernetes: (_jobsets, "jobset.yaml", ("kubectl", "create", "--filename")),
         SkyPilot: (_tasks, "task.yaml", ("sky", "jobs", "launch", "--yes", "--detach-run")),
     }
     make, name, command = kinds[type(job.site)]
-    if len(job.members) > 1 and isinstance(job.site, Local | Ssh | SkyPilot):
+    if isinstance(job.site, Local | Ssh | SkyPilot) and (len(job.members) > 1 or not job.trains):
         raise BadInputError(
-            f"--on {job.profile.name}: several configurations need a scheduler that has arrays (Slurm) or runs Jobs "
-            "(Kubernetes); launch them one by one"
+            f"--on {job.profile.name}: several runs or checkpoints need a scheduler that has arrays (Slurm) or runs "
+            "Jobs (Kubernetes); here `replibench train`, `sweep` and `evaluate --checkpoint` do them one by one"
         )
-    path = job.directory / name
+    path = job.directory / (name if job.trains else f"evaluation-{name}")
     return Rendered(path, make(job), (*command, str(path)))
 
 
@@ -103,6 +117,8 @@ def node_arguments(job: Job) -> list[str]:
     arguments = ["--processes", str(job.processes), "--max-requeues", str(job.site.max_requeues)]
     if job.profile.accelerator is not None:
         arguments += ["--accelerator", job.profile.accelerator.name]
+    if job.corpus is not None:
+        arguments += ["--corpus", job.corpus]
     return arguments
 
 
@@ -125,6 +141,7 @@ def _script(template: str) -> Callable[[Job], str]:
                 name=job.name,
                 site=job.site,
                 members=job.members,
+                trains=job.trains,
                 nodes=_range(job.nodes),
                 min_nodes=job.nodes[0],
                 max_nodes=job.nodes[1],
@@ -169,13 +186,14 @@ def _templates() -> jinja2.Environment:
 
 def _start(job: Job, member: Member, scheduler: dict[str, str]) -> str:
     """Shell that writes the configuration and becomes this node's command; `scheduler`: flag → shell word."""
-    known = [*node_arguments(job), "--run-dir", member.run_dir]
+    if member.step is None:
+        words = shlex.join(["scripts.node", CONTAINER_CONFIG, *node_arguments(job), "--run-dir", member.run_dir])
+        words += "".join(f" {flag} {word}" for flag, word in scheduler.items())
+    else:
+        words = shlex.join(["scripts.cli", "evaluate", CONTAINER_CONFIG, "--run-dir", member.run_dir])
+        words += f" --checkpoint {member.step}"
     lines = _templates().get_template("environment.sh.j2").render(site=job.site, **_of_shell(job.site))
-    flags = " ".join(f"{flag} {word}" for flag, word in scheduler.items())
-    return (
-        f'{lines}printf %s "${CONFIG_VARIABLE}" > {CONTAINER_CONFIG}\n'
-        f"exec python -m scripts.node {CONTAINER_CONFIG} {shlex.join(known)} {flags}\n"
-    )
+    return f'{lines}printf %s "${CONFIG_VARIABLE}" > {CONTAINER_CONFIG}\nexec python -m {words}\n'
 
 
 def _jobsets(job: Job) -> str:
@@ -186,7 +204,8 @@ def _jobset(job: Job, member: Member) -> dict[str, Any]:
     """A JobSet of one Job with a pod for each node. At 75 from a pod all are started again; 2 and 3 end it."""
     site = job.site
     assert isinstance(site, Kubernetes)
-    name = member.settings.name.lower().replace("_", "-").replace(".", "-")
+    called = member.settings.name if member.step is None else f"{member.settings.name}-step-{member.step}"
+    name = called.lower().replace("_", "-").replace(".", "-")
     labels = {"app.kubernetes.io/name": "replibench"}
     labels |= {"kueue.x-k8s.io/queue-name": site.queue} if site.queue else {}
     for_good = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [2, 3]}}

@@ -6,6 +6,7 @@ from typing import Any
 
 from configs.errors import BadInputError
 from configs.files import read_record, write_record, write_text
+from configs.locks import exclusive
 from configs.schema import RunConfig
 from eval.calibration import Calibration
 from eval.criterion import held_out_loss
@@ -76,13 +77,35 @@ def evaluate(config: RunConfig, run_dir: Path, screen: Screen, sides: Sequence[s
     reference = reference_directory(run_dir)
     if "original" in sides and reference is not None:
         models[reference] = run_dir / "eval" / "original"
+    _evaluate(config, models, run_dir, screen)
+
+
+def evaluate_checkpoint(config: RunConfig, run_dir: Path, step: int, screen: Screen) -> Path:
+    """The model of one checkpoint on the suite, in a directory of its own, which is returned; the run is left alone.
+
+    So several may be at work, and the training too. Raises BadInputError where there is no such checkpoint.
+    """
+    from train.checkpoints import name_of
+    from train.snapshot import export_checkpoint
+
+    check_suite(config)
+    directory = run_dir / "evaluations" / name_of(step)
+    with exclusive(directory):
+        with screen.stage(f"exporting step {step:,}"):
+            export_checkpoint(run_dir, config, step, directory / "replica")
+        _evaluate(config, {directory / "replica": directory / "eval" / "replica"}, directory, screen)
+    return directory / "eval" / "replica"
+
+
+def _evaluate(config: RunConfig, models: dict[Path, Path], directory: Path, screen: Screen) -> None:
+    """{model: where its results go} on the suite, whose items are in `directory`."""
     with screen.stage(f"evaluating {len(models)} model{'s' if len(models) > 1 else ''}", 1.0) as update:
-        benchmarks = run_dir / "benchmarks"
+        benchmarks = directory / "benchmarks"
         tasks = prepare_benchmarks(config, benchmarks)
         waiting = evaluations_to_do(models, benchmarks, tasks, config)
         if waiting:
             for stale in ("verdict.json", "report.html", "report.md"):  # they speak of other evaluations
-                (run_dir / stale).unlink(missing_ok=True)
+                (directory / stale).unlink(missing_ok=True)
             evaluate_models(waiting, config, lambda share: update(share, ""), screen.say)
 
 

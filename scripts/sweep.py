@@ -1,6 +1,6 @@
 """`replibench sweep`: train a ladder in one process, predict the held-out run by its law, train that, say what came."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import yaml
 
 from configs.errors import BadInputError
 from configs.files import write_record, write_text
-from configs.locks import exclusive
+from configs.locks import CORPUS_LOCK, exclusive
 from configs.schema import RunConfig
 from configs.sweeps import HELD_OUT, SweepConfig, ledger, load_sweep, members
 from extrapolate.runs import Runs
@@ -46,7 +46,7 @@ def run_sweep(sweep: SweepConfig, directory: Path, screen: Screen) -> SweepResul
     ladder = {name: run_dir for name, run_dir in run_dirs.items() if name != HELD_OUT}
     target, held_out = ledger(found[HELD_OUT]), run_dirs[HELD_OUT]
     begun = (held_out / "attempts.jsonl").is_file()
-    _check_directory(sweep, directory)
+    _check_directory(sweep, directory, found)
     if begun:
         _refuse_more(ladder, held_out)
     with ExitStack() as locks:
@@ -74,13 +74,13 @@ def _prediction(directory: Path, parameters: int, tokens: int, screen: Screen, *
     return prediction
 
 
-def _check_directory(sweep: SweepConfig, directory: Path) -> None:
+def _check_directory(sweep: SweepConfig, directory: Path, found: Collection[str]) -> None:
     """Raises BadInputError unless the directory is new or of a sweep with this base: its members share one corpus."""
     stored = directory / SWEEP
     if stored.is_file():
         if load_sweep(stored).base != sweep.base:
             raise BadInputError(f"--run-dir {directory}: holds a sweep with another `base`; name another directory")
-    elif any(path.name != ".lock" for path in directory.iterdir()):
+    elif {path.name for path in directory.iterdir()} - {".lock", CORPUS_LOCK, "data", *found}:  # launched, perhaps
         raise BadInputError(f"--run-dir {directory}: has files in it and is no sweep's directory; name an empty one")
 
 

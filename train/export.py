@@ -31,7 +31,7 @@ def export(
         assert state is not None
         shutil.rmtree(directory, ignore_errors=True)
         try:
-            _write(to_checkpoint_names(family, state), hf_config, config, data_dir, directory)
+            write_model(to_checkpoint_names(family, state), hf_config, config, data_dir, directory)
         except OSError as error:
             raise WorkFailedError(f"cannot write {directory}: {error}") from error
     dist.barrier()
@@ -66,9 +66,10 @@ def logit_difference(engine: Any, directory: Path, corpus: Corpus, precision: st
     return float(gap)
 
 
-def _write(
+def write_model(
     state: dict[str, torch.Tensor], hf_config: PretrainedConfig, config: RunConfig, data_dir: Path, directory: Path
 ) -> None:
+    """Weights under transformers' own names, with config, tokenizer and card, synced to the disk."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(hf_config)
     model.load_state_dict(state, strict=True, assign=True)

@@ -1,5 +1,6 @@
 """A real Slurm of two nodes on this machine, as root, without systemd, cgroups or containers: for tests alone."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -8,6 +9,8 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 from tests.distributed import free_port
 
@@ -82,7 +85,7 @@ class Slurm:
             self._start("slurmctld")
             for node in NODES:
                 self._start("slurmd", "-N", node)
-            self.wait_for(lambda: self.client("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split() == ["idle"] * 2)
+            self.wait_for(self._all_idle)
         except BaseException:
             self._stop()
             raise
@@ -103,6 +106,11 @@ class Slurm:
         words = self.client("scontrol", "show", "job", job).split()
         return next((word.partition("=")[2] for word in words if word.startswith("JobState=")), "unknown")
 
+    def states(self, job: str) -> list[str]:
+        """Of all tasks of an array."""
+        words = self.client("scontrol", "show", "job", job).split()
+        return [word.partition("=")[2] for word in words if word.startswith("JobState=")]
+
     def start_now(self, job: str, *nodes: str) -> None:
         """Once these nodes are free; a requeued job waits two minutes otherwise."""
         listing = ("sinfo", "-h", "-N", "-n", ",".join(nodes), "-o", "%T")
@@ -115,6 +123,21 @@ class Slurm:
             return self.state(job) == "RUNNING"
 
         self.wait_for(started)
+
+    def crash(self, node: str) -> None:
+        """As if its power were cut: its daemon, and all that it started, is gone at once."""
+        daemon = psutil.Process(int((self.directory / f"slurmd.{node}.pid").read_text()))
+        for process in (daemon, *(each for each in psutil.process_iter() if _node_of(each) == node)):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+    def boot(self, node: str) -> None:
+        """The opposite, once it was said to be DOWN."""
+        self._start("slurmd", "-N", node)
+        self.wait_for(self._all_idle)
+
+    def _all_idle(self) -> bool:
+        return self.client("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split() == ["idle"] * 2
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
         """Until `condition()`; TimeoutError with the controller's last words."""
@@ -147,3 +170,11 @@ def _end(pid: int) -> None:
                 time.sleep(0.05)
         except ProcessLookupError:
             return
+
+
+def _node_of(process: psutil.Process) -> str | None:
+    """Of a process that a step or a batch script of Slurm's started."""
+    try:
+        return process.environ().get("SLURMD_NODENAME")
+    except psutil.Error:
+        return None

@@ -14,21 +14,38 @@ from configs.errors import BadInputError
 from configs.loader import load_config
 from configs.profiles import KINDS, Site, profile, profile_names
 from scripts import launch, rendering
-from scripts.rendering import Job, Rendered, render
+from scripts.rendering import Job, Member, Rendered, render
+from tests.train.tiny import ARCHITECTURES
 from train.layouts import fitted
 from train.processes import ROOT
 
 GOLDEN = Path(__file__).with_name("golden")
 RUN = "gpt2-124m-generated"
 MANY_ROWS = "train.gradient_accumulation_steps=16"
-# golden file → profile, --nodes; the second Slurm one is an array
+# golden file → profile, --nodes
 CASES = {
     "slurm.sbatch": ("slurm-h100", "1-2"),
     "slurm-array.sbatch": ("slurm-h100", "2"),
+    "slurm-sweep.sbatch": ("slurm-h100", None),
+    "slurm-evaluation.sbatch": ("slurm-h100", None),
     "ssh.sh": ("ssh-a100", "1-2"),
     "local.sh": ("local", None),
     "kubernetes.yaml": ("kubernetes-h100", "2"),
+    "kubernetes-sweep.yaml": ("kubernetes-h100", None),
+    "kubernetes-evaluation.yaml": ("kubernetes-h100", None),
     "skypilot.yaml": ("skypilot-h100", "2"),
+}
+KUBERNETES = {"kubernetes.yaml": 1, "kubernetes-sweep.yaml": 9, "kubernetes-evaluation.yaml": 2}  # manifests
+SWEEP = {
+    "name": "ladder",
+    "base": {"architecture": {**ARCHITECTURES["gpt_neox"]}, "train": {"sequence_length": 32, "micro_batch_size": 8}},
+    "sizes": {
+        "small": {"architecture": {"hidden_size": 16, "intermediate_size": 64}},
+        "middle": {"architecture": {"hidden_size": 32, "intermediate_size": 128}},
+        "large": {"architecture": {"hidden_size": 64, "intermediate_size": 256}},
+    },
+    "tokens": [10_240, 20_480, 40_960],
+    "held_out": {"architecture": {"hidden_size": 128, "intermediate_size": 512}, "tokens": 81_920},
 }
 
 
@@ -43,16 +60,31 @@ def job(on: str, nodes: str | None = None, *overrides: str, configs: tuple[str, 
 
 def golden(name: str, directory: Path) -> str:
     """What is rendered, without what is this machine's and without the configuration, which has tests of its own."""
-    on, nodes = CASES[name]
-    configs: tuple[str, ...] = (RUN,)
-    if name == "slurm-array.sbatch":
-        other = directory / "other.yaml"
-        other.write_text(yaml.safe_dump({"extends": str(ROOT / "configs" / "runs" / f"{RUN}.yaml"), "name": "other"}))
-        configs = (RUN, str(other))
-    found = render(job(on, nodes, configs=configs)).text
+    found = render(wanted(name, directory)).text
     for path, word in ((str(Path("runs").resolve()), "RUNS"), (str(ROOT), "CHECKOUT"), (sys.prefix, "VENV")):
         found = found.replace(path, word)
     return found
+
+
+def wanted(name: str, directory: Path) -> Job:
+    """One run, several, a sweep's ladder, or two checkpoints, as the name says."""
+    on, nodes = CASES[name]
+    if "array" in name:
+        other = directory / "other.yaml"
+        other.write_text(yaml.safe_dump({"extends": str(ROOT / "configs" / "runs" / f"{RUN}.yaml"), "name": "other"}))
+        return job(on, nodes, configs=(RUN, str(other)))
+    if "sweep" in name:
+        path = directory / "ladder.yaml"
+        path.write_text(yaml.safe_dump(SWEEP))
+        return job(on, nodes, "base.train.device=auto", configs=(str(path),))
+    if "evaluation" in name:
+        where = Path(profile(on).site.shared or "") / RUN
+        settings = load_config(RUN)
+        members = tuple(
+            Member(settings, str(where / "launch/evaluation.yaml"), str(where), step) for step in (500, 1000)
+        )
+        return Job(profile(on), members, (1, 1), 1)
+    return job(on, nodes)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -62,9 +94,9 @@ def test_rendered_to_the_letter(name: str, tmp_path: Path, monkeypatch: pytest.M
     assert golden(name, tmp_path) == (GOLDEN / name).read_text(), "read `python -m tests.scripts.test_launch`'s diff"
 
 
-def manifests() -> list[dict[str, Any]]:
+def manifests(name: str = "kubernetes.yaml", directory: Path = Path()) -> list[dict[str, Any]]:
     """As kubectl reads them."""
-    return list(yaml.safe_load_all(render(job("kubernetes-h100", "2")).text))
+    return list(yaml.safe_load_all(render(wanted(name, directory)).text))
 
 
 def test_the_manifest_carries_the_whole_configuration(tmp_path: Path) -> None:
@@ -74,14 +106,17 @@ def test_the_manifest_carries_the_whole_configuration(tmp_path: Path) -> None:
     assert load_config(tmp_path / "config.yaml") == load_config(RUN, (MANY_ROWS,))
 
 
-def test_the_manifest_is_a_jobset_and_has_no_key_that_is_not_one() -> None:
+@pytest.mark.parametrize(("name", "count"), list(KUBERNETES.items()))
+def test_every_manifest_is_a_jobset_and_has_no_key_that_is_not_one(name: str, count: int, tmp_path: Path) -> None:
     models = pytest.importorskip("kubeflow_trainer_api.models", reason="pip install 'replibench[test]'")
-    tree = manifests()[0]
+    found = manifests(name, tmp_path)
+    assert len({tree["metadata"]["name"] for tree in found}) == len(found) == count
 
     def read(tree: dict[str, Any]) -> Any:
         return models.JobsetV1alpha2JobSet.from_dict(tree).to_dict()
 
-    assert read(tree) == tree
+    assert [read(tree) for tree in found] == found
+    tree = found[0]
     stray = yaml.safe_load(yaml.safe_dump(tree))
     stray["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["restartpolicy"] = "Never"
     assert read(stray) != stray
@@ -151,10 +186,39 @@ def test_the_recipe_is_the_same_on_any_number_of_processes(processes: int) -> No
 def test_several_runs_need_a_scheduler_that_has_arrays(tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(yaml.safe_dump({"extends": str(ROOT / "configs" / "runs" / f"{RUN}.yaml"), "name": "other"}))
-    with pytest.raises(BadInputError, match="launch them one by one"):
+    with pytest.raises(BadInputError, match=r"--on ssh-a100: several runs or checkpoints need a scheduler"):
         render(job("ssh-a100", "1", configs=(RUN, str(other))))
     with pytest.raises(BadInputError, match="runs of one job need names of their own"):
         job("slurm-h100", "1", configs=(RUN, RUN))
+
+
+def test_a_sweeps_ladder_shares_one_corpus_and_leaves_the_held_out_run_for_its_prediction(tmp_path: Path) -> None:
+    found = wanted("slurm-sweep.sbatch", tmp_path)
+    assert [Path(member.run_dir).name for member in found.members] == [
+        *("small-10.2k", "small-20.5k", "middle-10.2k", "small-41k", "middle-20.5k", "large-10.2k"),
+        *("middle-41k", "large-20.5k", "large-41k"),  # least compute first
+    ]
+    assert {str(Path(member.run_dir).parent / "data") for member in found.members} == {found.corpus}
+    with pytest.raises(BadInputError, match=r"CONFIG: a sweep is launched by itself"):
+        job("slurm-h100", None, "base.train.device=auto", configs=(str(tmp_path / "ladder.yaml"), RUN))
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [("10,x", r"--evaluate: '10,x' are no steps"), ("10,10", r"--evaluate: '10,10'"), ("", "--evaluate: ''")],
+)
+def test_steps_of_checkpoints_are_numbers(steps: str, message: str) -> None:
+    assert launch.parse_steps("500, 1000") == (500, 1000)
+    with pytest.raises(BadInputError, match=message):
+        launch.parse_steps(steps)
+
+
+def test_a_checkpoint_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    where = site(tmp_path, {"shared": str(tmp_path)})
+    (tmp_path / RUN / "checkpoints" / "step-00000500").mkdir(parents=True)
+    assert launch.plan_evaluations(RUN, where, (), (500,), None).members[0].step == 500
+    with pytest.raises(BadInputError, match=r"--evaluate 600: .*step-00000600: no such checkpoint; there are: 500"):
+        launch.plan_evaluations(RUN, where, (), (500, 600), None)
 
 
 def test_a_dry_run_prints_the_script_and_the_command() -> None:
