@@ -16,10 +16,11 @@ _held: list[int] = []
 
 
 @contextlib.contextmanager
-def exclusive(run_dir: Path) -> Iterator[None]:
+def exclusive(run_dir: Path, *, patient: bool = False) -> Iterator[None]:
     """Hold `run_dir` for this process and for those that inherit `held_descriptors`; the lock goes with the last.
 
-    Raises BadInputError, naming the other process, when a living one holds it; waits for the rest of a dead one.
+    Raises BadInputError, naming the other process, when a living one holds it; waits for the rest of a dead one, and
+    when `patient` for a living one too, which may be an earlier attempt's on another machine.
     """
     path, new = run_dir / ".lock", not (run_dir / ".lock").exists()
     try:
@@ -28,7 +29,7 @@ def exclusive(run_dir: Path) -> Iterator[None]:
     except OSError as error:
         raise BadInputError(f"--run-dir {run_dir}: cannot be used: {error.strerror}") from None
     with lock:
-        _acquire(lock, run_dir)
+        _acquire(lock, run_dir, patient=patient)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -59,7 +60,7 @@ def held_descriptors() -> tuple[int, ...]:
     return tuple(_held)
 
 
-def _acquire(lock: IO[str], run_dir: Path) -> None:
+def _acquire(lock: IO[str], run_dir: Path, *, patient: bool) -> None:
     deadline = time.monotonic() + WAIT_S
     while True:
         try:
@@ -68,7 +69,7 @@ def _acquire(lock: IO[str], run_dir: Path) -> None:
         except OSError:
             lock.seek(0)
             holder = lock.read().strip()
-        if _is_alive(holder) or time.monotonic() > deadline:
+        if (_is_alive(holder) and not patient) or time.monotonic() > deadline:
             raise BadInputError(
                 f"--run-dir {run_dir}: another replibench (process {holder or '?'}) is working in it; "
                 "wait for it, stop it, or name another directory"

@@ -71,7 +71,7 @@ def _lead(given: argparse.Namespace, place: Place, *, may_repeat: bool) -> int:
     for stale in (GO, exits.FILE):  # of an attempt of the same name that did not come to train
         (exits.directory_of(run_dir, place.attempt) / stale).unlink(missing_ok=True)
     try:
-        with exclusive(run_dir):
+        with exclusive(run_dir, patient=True):
             exits.close_earlier(run_dir, place.attempt)
             settings = _prepared(given, place, screen)
             launch(run_dir, settings.train, lambda line: None, screen.say, place)

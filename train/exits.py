@@ -3,6 +3,7 @@
     attempts/ID/node-0.json   what a node found of itself (train/preflight.py)
     attempts/ID/go.json       the first node's word: the run is prepared and every node is fit, or why not
     attempts/ID/stop          a request for a checkpoint and an orderly end, where no signal can be sent
+    attempts/ID/abandon       a machine of the run is gone, and the others shall not wait for it
     attempts/ID/exit.json     this record, by the first node or whoever finds that it could not write it
 
 Plain files, no torch: the schedulers' scripts read this on any machine.

@@ -32,7 +32,8 @@ from train.processes import ROOT, worker_environment
 from train.survivors import Signals, Survivors
 from train.tail import Tail
 
-STOP = "stop"  # a file in the attempt's directory: what a signal says, where no signal can be sent
+# Files in the attempt's directory: what a signal says, where no signal can be sent; another machine is given up.
+STOP, ABANDON = "stop", "abandon"
 ERRORS = {error.kind: error for error in (WorkFailedError, NotFiniteError, HangError, OutOfMemoryError, NodeError)}
 _POLL_S = 0.2
 
@@ -86,10 +87,12 @@ def launch_in_turn(
             start_new_session=True,  # Ctrl-C reaches us alone; we ask the workers for a checkpoint
         )
         survivors = Survivors(process.pid, logs, place.processes)
-        stop_file = run_dirs[0] / "attempts" / place.attempt / STOP if place.attempt else None
-        stopped = _watch(process, survivors, tails, stop_file)
+        attempt = run_dirs[0] / "attempts" / place.attempt if place.attempt else None
+        stopped = _watch(process, survivors, tails, attempt)
     if process.returncode == 0 and all((run_dir / "run.json").is_file() for run_dir in run_dirs) and not stopped:
         return
+    if attempt is not None and (attempt / ABANDON).exists():
+        raise NodeError("training failed: another machine of the run is gone, so this one's processes were ended")
     if process.returncode != 0 and not stopped:
         said = path.read_text(errors="replace")[begin:]
         _leave_word_of_killed(run_dirs, said, survivors.killed, ran_out=oom_kills() > memory)
@@ -129,9 +132,12 @@ def _command(run_dirs: Sequence[Path], place: Place) -> list[str]:
 
 
 def _watch(
-    process: subprocess.Popen[bytes], survivors: Survivors, tails: list[Tail], stop_file: Path | None
+    process: subprocess.Popen[bytes], survivors: Survivors, tails: list[Tail], attempt: Path | None
 ) -> int | None:
-    """Wait for the end, passing on what is new. Returns the signal by which this process was asked to stop, if any."""
+    """Wait for the end, passing on what is new. Returns the signal by which this process was asked to stop, if any.
+
+    `attempt`: its directory, where there may be word from outside.
+    """
     with Signals() as signals:
         try:
             while process.poll() is None:
@@ -139,8 +145,10 @@ def _watch(
                 for tail in tails:
                     tail.pass_on()
                 survivors.end_when_one_is_gone()
-                if stop_file is not None and stop_file.exists():
+                if attempt is not None and (attempt / STOP).exists():
                     signals.first = signals.first or signal.SIGTERM
+                if attempt is not None and (attempt / ABANDON).exists():
+                    survivors.kill()
                 if signals.first is not None:  # again and again: one that is still importing does not listen yet
                     survivors.ask_to_stop()
                 if signals.count > 1 and signals.last == signal.SIGINT:  # asked twice: do not wait for the checkpoint

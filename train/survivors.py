@@ -1,6 +1,7 @@
 """The launcher's side of signals: those it gets itself, and those it sends to the workers."""
 
 import contextlib
+import os
 import signal
 import time
 from pathlib import Path
@@ -44,6 +45,7 @@ class Survivors:
         self._torchrun, self._logs, self._processes = torchrun, logs, processes
         self._seen: dict[int, psutil.Process] = {}
         self._first_gone: float | None = None
+        self._all_gone: float | None = None
         self.killed: set[int] = set()  # by us, as process ids
 
     def ask_to_stop(self) -> None:
@@ -58,13 +60,25 @@ class Survivors:
         One of another node has left its failure where all see it.
         """
         living = self._living()
-        if not living or any(self._logs.glob("ended-*")):
+        if any(self._logs.glob("ended-*")):
+            return
+        if not living:
+            self._end_torchrun()
             return
         if len(living) == len(self._seen) and not any(self._logs.glob("failure-*.json")):
             return
         self._first_gone = self._first_gone or time.monotonic()
         if time.monotonic() - self._first_gone > GRACE_S:
             self.kill()
+
+    def _end_torchrun(self) -> None:
+        """It waits for minutes for one of another machine that is gone, with nothing left to look after."""
+        if not self._seen:
+            return
+        self._all_gone = self._all_gone or time.monotonic()
+        if time.monotonic() - self._all_gone > GRACE_S:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._torchrun, signal.SIGKILL)
 
     def kill(self) -> None:
         """SIGKILL to all of them."""

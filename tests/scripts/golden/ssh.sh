@@ -22,6 +22,14 @@ stop() {
   touch "$RUN_DIR/attempts/$JOB-$RESTART/stop"  # each node sees it and asks its workers for a checkpoint
 }
 trap stop USR1 TERM INT
+running() {
+  local count=0
+  for pid in "${PIDS[@]}"; do kill -0 "$pid" 2>/dev/null && count=$((count + 1)); done
+  echo $count
+}
+wait_for_all() {
+  for _ in $(seq "$1"); do [ "$(running)" = 0 ] || sleep 1; done
+}
 
 while :; do
   UP=()
@@ -40,17 +48,12 @@ exec python -m scripts.node /SHARED/replibench/runs/gpt2-124m-generated/launch/c
 --rendezvous ${UP[0]}:$((29500 + RESTART % 100)) --attempt $JOB-$RESTART" </dev/null &
     PIDS+=($!)
   done
-  # The first to end speaks for all; the others follow within a minute, or their host is gone.
-  while :; do
-    wait -n "${PIDS[@]}"
-    RUNNING=$(jobs -pr | wc -l)
-    [ "$RUNNING" -lt ${#PIDS[@]} ] && break
-  done
-  for _ in $(seq 60); do
-    [ -n "$(jobs -pr)" ] || break
-    sleep 1
-  done
-  [ -z "$(jobs -pr)" ] || kill $(jobs -pr)
+  # When one has ended the others follow within seconds, or the first one's host is gone and they wait for it.
+  while [ "$(running)" = ${#PIDS[@]} ]; do sleep 1; done
+  wait_for_all 20
+  [ "$(running)" = 0 ] || touch "$RUN_DIR/attempts/$JOB-$RESTART/abandon"
+  wait_for_all 60
+  [ "$(running)" = 0 ] || kill "${PIDS[@]}" 2>/dev/null
   (eval "$SETUP"; exec python -m scripts.node --verdict --processes 8 --max-requeues 10 --accelerator a100-sxm-80gb --run-dir "$RUN_DIR" --attempt "$JOB-$RESTART")
   CODE=$?
   if [ $CODE != 75 ] || [ $STOPPED = 1 ]; then
