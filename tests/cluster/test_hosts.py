@@ -29,14 +29,8 @@ def test_a_host_is_killed_and_the_run_goes_on_with_the_other(hosts: Hosts, share
     site = {"scheduler": "ssh", "hosts": [*HOSTS.values()], "command": [str(hosts.command)], "per_node": 1}
     profile = tmp_path / "site.yaml"
     profile.write_text(yaml.safe_dump({"launch": {**site, "shared": str(shared)}}))
-    launch = [
-        "launch",
-        config(tmp_path, "hosts", steps=160, collective_timeout_s=300),
-        "--on",
-        str(profile),
-        "--nodes",
-        "1-2",
-    ]
+    file = config(tmp_path, "hosts", steps=160, collective_timeout_s=300)
+    launch = ["launch", file, "--on", str(profile), "--nodes", "1-2"]
     run_dir, said = shared / "hosts", tmp_path / "said"
     with said.open("w") as log:
         process = subprocess.Popen([sys.executable, "-m", "scripts.cli", *launch], stdout=log, stderr=log)
