@@ -54,7 +54,7 @@ class Hosts:
             shutil.rmtree(ETC / name, ignore_errors=True)
 
     def kill(self, name: str) -> None:
-        """As if its power were cut: every process in it, none having time for a word, and nothing comes through the cable."""
+        """As if its power were cut: no process in it has time for a word, and nothing comes through the cable."""
         subprocess.run(["ip", "-n", name, "link", "set", "cable", "down"], capture_output=True, check=False, timeout=20)
         listed = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False, timeout=20)
         subprocess.run(["kill", "-9", *listed.stdout.split()], capture_output=True, check=False, timeout=20)
