@@ -190,7 +190,7 @@ def prior(name: str, mu: float, sigma: float, runs: int, source: str) -> Prior:
 def measured_goodput(run: RunRecord) -> MeasuredGoodput:
     """Steps × the median step's seconds over the booked time of all attempts, waiting in a queue not counted.
 
-    Without that, over their wall-clock up to the last logged lines. BadInputError for a run without steps.
+    Without that, over their wall-clock up to the last finished steps. BadInputError for a run without steps.
     """
     if run.steps < 1 or run.wall_clock_s <= 0:
         raise BadInputError(f"run {run.name}: has no finished step, so it has no goodput")

@@ -1,5 +1,7 @@
 """What the tests here share: a tiny run on two nodes, and looking at it from outside."""
 
+import contextlib
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -46,11 +48,21 @@ def workers(run_dir: Path) -> dict[str, psutil.Process]:
     return found
 
 
-def reach(run_dir: Path, step: int) -> None:
-    """Wait until `step` is logged by an attempt that is at work."""
+def worker_of(run_dir: Path, rank: int) -> psutil.Process:
+    """The process of this rank, which there is."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if str(run_dir) in process.cmdline() and is_worker(process) and process.environ()["RANK"] == str(rank):
+                return process
+    raise LookupError(rank)
+
+
+def reach(run_dir: Path, step: int, command: "subprocess.Popen[bytes] | None" = None) -> None:
+    """Wait until `step` is logged by an attempt that is at work; `command`: in the foreground, which must go on."""
     deadline = time.monotonic() + 240
     while last_step(run_dir / "metrics.jsonl") < step or not workers(run_dir):
         assert time.monotonic() < deadline, log_of(run_dir)
+        assert command is None or command.poll() is None
         time.sleep(0.05)
 
 

@@ -35,7 +35,7 @@ def test_a_host_is_killed_and_the_run_goes_on_with_the_other(hosts: Hosts, share
     with said.open("w") as log:
         process = subprocess.Popen([sys.executable, "-m", "scripts.cli", *launch], stdout=log, stderr=log)
         try:
-            reach(run_dir, 30)
+            reach(run_dir, 30, process)
             hosts.command.write_text(hosts.command.read_text().replace("rbB=10.79.0.2", ""))  # it answers no more
             hosts.kill("rbB")
             assert process.wait(240) == 0, said.read_text()[-3000:]

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+from configs.loader import load_config
 from configs.sweeps import HELD_OUT, load_sweep, members
 from scripts.bench.victim import last_step
-from tests.cluster.runs import DATA, STEPS, TRAIN, config, ended, log_of, reach, workers
+from tests.cluster.runs import STEPS, TRAIN, config, ended, log_of, reach, workers
 from tests.cluster.slurm import NODES, Slurm
 from tests.scripts.test_sweep import TINY
-from tests.train.tiny import metrics, tiny_config, train_tiny
+from tests.train.tiny import metrics, train_tiny
 from train import events, exits
 from train.checkpoints import all_of, name_of, step_of
 
@@ -82,10 +83,7 @@ def test_warning_preemption_hang_and_a_lost_node_change_nothing(slurm: Slurm, sh
     assert submitted.returncode == 0, submitted.stderr
     run_dir = shared / "tiny"
     job = json.loads((run_dir / "launch" / "submission.json").read_text())["job"]
-    settings = tiny_config(
-        tmp_path, "gpt_neox", *(f"train.{key}={json.dumps(value)}" for key, value in TRAIN.items()), data=DATA
-    )
-    train_tiny(tmp_path / "undisturbed", settings)
+    train_tiny(tmp_path / "undisturbed", load_config(file))
 
     reach(run_dir, 30)  # the walltime's warning
     slurm.client("scancel", "--signal=USR1", "--batch", job)
@@ -132,7 +130,7 @@ def test_an_unknown_partition_is_refused_before_anything_is_queued(slurm: Slurm,
     refused = command("launch", config(tmp_path, "tiny"), "--on", where, "--nodes", "2", slurm=slurm)
     assert refused.returncode == 2
     assert "nvalid partition" in refused.stderr
-    assert "(partitions here: high main)" in refused.stderr
+    assert "(partitions here: main high)" in refused.stderr
     assert slurm.client("squeue", "-h") == ""
 
 
@@ -158,7 +156,7 @@ def test_a_sweeps_ladder_and_evaluations_of_checkpoints_are_arrays(slurm: Slurm,
     swept = command("sweep", str(path), "--run-dir", str(directory), slurm=slurm)  # goes on: predicts, trains the last
     assert swept.returncode == 0, swept.stderr
     assert len(exits.exits(directory / other)) == 1
-    assert json.loads((directory / "sweep.json").read_text())["held_out"] == HELD_OUT
+    assert json.loads((directory / "sweep.json").read_text())["held_out"]["name"] == HELD_OUT
 
     run_dir, steps = directory / HELD_OUT, [step_of(each) for each in all_of(directory / HELD_OUT / "checkpoints")]
     arguments = ("--evaluate", ",".join(map(str, steps)), "--run-dir", str(run_dir), "--set", "evaluation.limit=4")
