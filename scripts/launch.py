@@ -138,8 +138,8 @@ def parse_nodes(text: str | None) -> Nodes:
 def _size(train: TrainConfig, where: Profile, nodes: Nodes) -> tuple[int, int, int]:
     """Least and most nodes, and processes on each: without --nodes as many as the configuration's processes need."""
     if isinstance(where.site, Local) and where.accelerator is None and where.site.per_node is None:
-        return (*(nodes or (1, 1)), train.world_size)
-    if nodes is None:
+        nodes, processes = nodes or (1, 1), train.world_size  # this machine, whatever is asked of it
+    elif nodes is None:
         count = math.ceil(train.world_size / where.per_node)
         processes = min(train.world_size, where.per_node)
         if count * processes != train.world_size:

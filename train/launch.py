@@ -200,17 +200,23 @@ def _leave_word_of_killed(run_dirs: Sequence[Path], said: str, ours: Collection[
 
     `ours`: those that we killed because another was gone. `ran_out`: the kernel killed for memory meanwhile.
     """
-    report = said.rpartition("Root Cause")[2]
-    ended = re.search(r"rank +: (\d+) .*\n +exitcode +: -\d+ \(pid: (\d+)\)(?:.*\n)*?.*\((SIG\w+)\)", report)
-    if ended is None or int(ended[2]) in ours or (run_dirs[0] / "logs" / f"failure-{ended[1]}.json").is_file():
-        return
-    words = f"was ended by {ended[3]}"
-    error: WorkFailedError = WorkFailedError(words)
-    if ended[3] == "SIGKILL":
-        error = NodeError(f"{words}; the same command goes on from the last checkpoint")
-    if ended[3] == "SIGKILL" and ran_out:
-        error = OutOfMemoryError(f"{words}: memory ran out, and the kernel chose it")
-    leave_failure(run_dirs[0], error, int(ended[1]))
+    spoke = {failure["rank"] for failure in failures(*run_dirs)}
+    report = said.rpartition("FAILED\n")[2]
+    for rank, number, pid in re.findall(r"rank +: (\d+) .*\n +exitcode +: -(\d+) \(pid: (\d+)\)", report):
+        name = signal.Signals(int(number)).name
+        if name != "SIGTERM" and int(rank) not in spoke and int(pid) not in ours:  # that is torchrun's word to the rest
+            leave_failure(run_dirs[0], _killed(name, ran_out=ran_out), int(rank))
+            return
+
+
+def _killed(name: str, *, ran_out: bool) -> WorkFailedError:
+    """What a worker could not say; another signal than SIGKILL is of its own doing, and would come again."""
+    words = f"was ended by {name}"
+    if name != "SIGKILL":
+        return WorkFailedError(words)
+    if ran_out:
+        return OutOfMemoryError(f"{words}: memory ran out, and the kernel chose it")
+    return NodeError(f"{words}; the same command goes on from the last checkpoint")
 
 
 def _last_words(logs: Path) -> str:

@@ -1,5 +1,6 @@
 """One Slurm for all tests here, and no process of it left behind."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,15 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     reason = why_not()
     if reason:
         pytest.skip(reason)
-    with Slurm(tmp_path_factory.mktemp("slurm")) as running:
+    running = Slurm(tmp_path_factory.mktemp("slurm"))
+    try:
+        running.__enter__()
+    except (OSError, subprocess.SubprocessError, TimeoutError) as error:
+        pytest.skip(f"Slurm does not start here: {error}")
+    try:
         yield running
+    finally:
+        running.__exit__()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from configs.sweeps import HELD_OUT, load_sweep, members
 from scripts.bench.victim import last_step
 from tests.cluster.runs import STEPS, TRAIN, config, ended, log_of, reach, workers
 from tests.cluster.slurm import NODES, Slurm
+from tests.distributed import free_port
 from tests.scripts.test_sweep import TINY
 from tests.train.tiny import metrics, train_tiny
 from train import events, exits
@@ -30,6 +31,7 @@ def command(*arguments: str, slurm: Slurm) -> "subprocess.CompletedProcess[str]"
 def profile(shared: Path, **changes: Any) -> str:
     """A file of a site's own."""
     site = {"scheduler": "slurm", "partition": "main", "per_node": 1, "shared": str(shared), "warning_s": 60}
+    site["port"] = min(free_port(), 64_000)  # other tests on this machine have a Slurm with a job 2 as well
     path = shared.parent / "site.yaml"
     path.write_text(yaml.safe_dump({"launch": site | changes}))
     return str(path)

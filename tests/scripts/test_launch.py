@@ -226,6 +226,13 @@ def test_a_dry_run_prints_the_script_and_the_command() -> None:
     assert found == "#!/bin/bash\n\n# job.sh, to be submitted with:\n# bash job.sh\n"
 
 
+def test_on_this_machine_there_are_as_many_processes_as_the_configuration_has() -> None:
+    found = job("local", None, "train.data_parallel_size=4")
+    assert (found.nodes, found.processes) == ((1, 1), 4)
+    with pytest.raises(BadInputError, match=r"--nodes: 2 is more than the 1 of local"):
+        job("local", "2")
+
+
 def test_walltimes_are_not_numbers_in_base_sixty(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     path.write_text("launch: {scheduler: slurm, shared: /shared, walltime: 12:30:00}\n")

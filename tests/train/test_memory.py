@@ -9,22 +9,28 @@ from train import failures
 from train.launch import _leave_word_of_killed, _raise_first_error
 from train.memory import oom_kills
 
-# As torchrun prints it, for rank 1 of two.
+# As torchrun prints it of two ranks, of which the other one noticed first.
 REPORT = """
 ============================================================
 train/worker.py FAILED
 ------------------------------------------------------------
 Failures:
-  <NO_OTHER_FAILURES>
-------------------------------------------------------------
-Root Cause (first observed failure):
-[0]:
+[1]:
   time      : 2026-01-01_00:00:00
   host      : n2
   rank      : 1 (local_rank: 0)
   exitcode  : {code} (pid: 4242)
   error_file: <N/A>
   traceback : Signal {number} ({name}) received by PID 4242
+------------------------------------------------------------
+Root Cause (first observed failure):
+[0]:
+  time      : 2026-01-01_00:00:00
+  host      : n2
+  rank      : 0 (local_rank: 1)
+  exitcode  : 1 (pid: 4241)
+  error_file: <N/A>
+  traceback : To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html
 ============================================================
 """
 
