@@ -20,6 +20,7 @@ from train.processes import ROOT
 TEMPLATES = Path(__file__).with_name("templates")
 CONFIG_VARIABLE = "REPLIBENCH_CONFIG"  # where no file of ours can come along, the manifest has the configuration
 CONTAINER_CONFIG = "/tmp/replibench-config.yaml"
+INSTALLED = ".venv"  # by `make install`
 
 
 @dataclass(frozen=True)
@@ -158,11 +159,18 @@ def _of_shell(site: Site) -> dict[str, Any]:
     """Where the project and its Python are on the nodes: as here, unless the profile says otherwise."""
     is_remote = isinstance(site, Kubernetes | SkyPilot)
     here = sys.prefix if sys.prefix != sys.base_prefix and not is_remote else None
+    if isinstance(site, SkyPilot) and _installs(site):
+        here = INSTALLED
     return {
         "checkout": site.checkout or (None if is_remote else str(ROOT)),
         "venv": site.venv or (None if site.checkout else here),
         "environment": environment(site),
     }
+
+
+def _installs(site: SkyPilot) -> bool:
+    """A bare machine of a cloud: the checkout goes along and is installed there."""
+    return site.checkout is None and site.venv is None and site.image is None
 
 
 def _range(nodes: tuple[int, int]) -> str:
@@ -294,6 +302,7 @@ def _tasks(job: Job) -> str:
         "num_nodes": job.nodes[1],
         "resources": resources,
         **({"workdir": str(ROOT)} if site.checkout is None else {}),
+        **({"setup": "make install\n"} if _installs(site) else {}),
         "volumes": {site.shared: site.volume},
         "envs": {CONFIG_VARIABLE: dump_config(member.settings), "RUN_DIR": member.run_dir},
         "run": _start(job, member, flags),

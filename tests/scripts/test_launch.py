@@ -126,6 +126,10 @@ def test_skypilot_reads_its_task(tmp_path: Path) -> None:
     sky = pytest.importorskip("sky", reason="pip install 'replibench[skypilot]'")
     (tmp_path / "task.yaml").write_text(render(job("skypilot-h100", "2")).text)
     assert sky.Task.from_yaml(str(tmp_path / "task.yaml")).num_nodes == 2
+    stray = yaml.safe_load((tmp_path / "task.yaml").read_text()) | {"num_node": 2}
+    (tmp_path / "stray.yaml").write_text(yaml.safe_dump(stray))
+    with pytest.raises(Exception, match="num_nodes"):
+        sky.Task.from_yaml(str(tmp_path / "stray.yaml"))
 
 
 def site(tmp_path: Path, keys: dict[str, Any]) -> str:
