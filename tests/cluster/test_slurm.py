@@ -1,6 +1,7 @@
 """A run under a real Slurm: everything happens to it, and in the end it is the run that nothing happened to."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -134,6 +135,23 @@ def test_an_unknown_partition_is_refused_before_anything_is_queued(slurm: Slurm,
     assert "nvalid partition" in refused.stderr
     assert "(partitions here: main high)" in refused.stderr
     assert slurm.client("squeue", "-h") == ""
+
+
+def test_a_node_without_its_accelerators_is_named_before_the_first_step(
+    slurm: Slurm, shared: Path, tmp_path: Path
+) -> None:
+    file, where = config(tmp_path, "unfit", device="auto"), Path(profile(shared, max_requeues=0))
+    where.write_text(where.read_text() + "accelerator: h100-sxm-80gb\n")
+    submitted = command("launch", file, "--on", str(where), "--nodes", "2", slurm=slurm)
+    assert submitted.returncode == 0, submitted.stderr
+    end = ended(shared / "unfit", 1)
+    assert (end.kind, end.again) == ("node_failure", False)
+    assert re.search(
+        r"pre-flight: n1: has \d devices, and 1 are needed|device 0 is .* and the profile says", end.message
+    )
+    assert not (shared / "unfit" / "attempts.jsonl").exists()
+    slurm.wait_for(lambda: slurm.client("squeue", "-h") == "")
+    assert slurm.state(submitted.stderr.split(" job ")[1].partition(";")[0]) == "FAILED"  # and it stays so
 
 
 def test_a_sweeps_ladder_and_evaluations_of_checkpoints_are_arrays(slurm: Slurm, shared: Path, tmp_path: Path) -> None:
