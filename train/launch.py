@@ -202,7 +202,8 @@ def _leave_word_of_killed(run_dirs: Sequence[Path], said: str, ours: Collection[
     """
     spoke = {failure["rank"] for failure in failures(*run_dirs)}
     report = said.rpartition("FAILED\n")[2]
-    for rank, number, pid in re.findall(r"rank +: (\d+) .*\n +exitcode +: -(\d+) \(pid: (\d+)\)", report):
+    ended = re.findall(r"rank +: (\d+) .*\n +exitcode +: -(\d+) \(pid: (\d+)\)", report)
+    for rank, number, pid in reversed(ended):  # the first that torchrun saw is its last
         name = signal.Signals(int(number)).name
         if name != "SIGTERM" and int(rank) not in spoke and int(pid) not in ours:  # that is torchrun's word to the rest
             leave_failure(run_dirs[0], _killed(name, ran_out=ran_out), int(rank))

@@ -40,7 +40,8 @@ def test_a_killed_worker_is_started_again_and_one_that_the_kernel_killed_for_mem
             process.kill()
             group.__exit__()
     end = exits.exits(run_dir)[-1]
-    assert (end.kind, end.rank, end.again) == ("out_of_memory", 0, False), said.read_text()
+    assert (end.kind, end.again) == ("out_of_memory", False), said.read_text()
+    assert end.rank in (0, 1)  # the kernel may take both
     status = subprocess.run(
         [sys.executable, "-m", "scripts.cli", "status", str(run_dir), "--format", "json"],
         capture_output=True,
