@@ -29,11 +29,11 @@ def main(source: Path, target: Path) -> None:
 def complete(target: Path) -> None:
     """Make what DeepSpeed wrote readable for every ZeRO stage."""
     models = sorted(target.glob("*mp_rank_*_model_states.pt"))
-    facts = _load(models[0])
+    facts = load(models[0])
     shapes = {name: shape for group in facts["param_shapes"] for name, shape in group.items()}
     _name_both_ways(target, models)
     path = target / "zero" / "optimizer_state.pt"
-    state = _load(path)
+    state = load(path)
     step = _step(target, state)
     for parameter in (directory for directory in (target / "zero").iterdir() if directory.is_dir()):
         _complete_parameter(parameter, shapes.get(parameter.name), step)
@@ -64,7 +64,7 @@ def _step(target: Path, state: dict[str, Any]) -> torch.Tensor:
     """The optimizer's step count, of all parameters the same: each dialect has it in a place of its own."""
     if "optimizer_state_dict" in state:
         return torch.as_tensor(state["optimizer_state_dict"]["state"][0]["step"])
-    return torch.as_tensor(_load(next((target / "zero").glob("*/step.pt"))))
+    return torch.as_tensor(load(next((target / "zero").glob("*/step.pt"))))
 
 
 def _complete_parameter(directory: Path, shape: Any, step: torch.Tensor) -> None:
@@ -72,13 +72,14 @@ def _complete_parameter(directory: Path, shape: Any, step: torch.Tensor) -> None
     if not (directory / "step.pt").is_file():
         torch.save(step, directory / "step.pt")
     for path in directory.glob("*.pt"):
-        value = _load(path)
+        value = load(path)
         if path.name != "step.pt" and torch.is_tensor(value):
             torch.save({"cat_dim": 0, "param": value.reshape(shape)}, path)
 
 
-def _load(path: Path) -> Any:
-    # DeepSpeed's own classes are in it, so not weights_only; it was made from verified bytes of this run
+def load(path: Path) -> Any:
+    """One of DeepSpeed's files, of bytes that were verified or made from such."""
+    # DeepSpeed's own classes are in it, so not weights_only
     return torch.load(path, map_location="cpu", weights_only=False)
 
 

@@ -16,6 +16,7 @@ from configs.errors import BadInputError, WorkFailedError
 from configs.schema import RunConfig
 from train import checkpoints
 from train.checkpoints import Layout
+from train.convert import load
 from train.export import write_model
 from train.families import family_of
 from train.model import full_config, to_checkpoint_names
@@ -61,7 +62,7 @@ def _state(source: Path, layout: Layout) -> dict[str, torch.Tensor]:
             last = (done.stderr.strip().splitlines() or ["no word"])[-1]
             raise WorkFailedError(f"cannot convert {source}: {last}")
         parameters = Path(scratch, "universal", "zero").glob("*/fp32.pt")
-        return {path.parent.name: _load(path)["param"].to(DTYPES[layout.precision]) for path in parameters}
+        return {path.parent.name: load(path)["param"].to(DTYPES[layout.precision]) for path in parameters}
 
 
 def _bare_state(source: Path, layout: Layout) -> dict[str, torch.Tensor]:
@@ -70,9 +71,4 @@ def _bare_state(source: Path, layout: Layout) -> dict[str, torch.Tensor]:
             f"{source}: DeepSpeed converts no checkpoint of train.zero_stage 0, so one of a model that was split "
             "cannot be put together; train with train.zero_stage=1"
         )
-    return dict(_load(source / _MODULE)["module"])
-
-
-def _load(path: Path) -> dict[str, torch.Tensor]:
-    # DeepSpeed's own classes are in it, so not weights_only; its bytes were verified, or made from such
-    return dict(torch.load(path, map_location="cpu", weights_only=False))
+    return dict(load(source / _MODULE)["module"])
