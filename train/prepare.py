@@ -319,10 +319,12 @@ def _check_vocabulary(architecture: dict[str, Any], file: Path) -> dict[str, Any
 
 def _check_ids(architecture: dict[str, Any], corpus: CorpusFacts) -> None:
     """A corpus that came tokenised may be of another tokenizer."""
-    for source in corpus.sources:
+    found = [("data.sources", source) for source in corpus.sources]
+    found += [("data.held_out", corpus.held_out_source)] if corpus.held_out_source else []
+    for key, source in found:
         if source.largest_id >= architecture["vocab_size"]:
             raise BadInputError(
-                f"data.sources: {source.name}: has token ids up to {source.largest_id:,} in it, and the model's "
+                f"{key}: {source.name}: has token ids up to {source.largest_id:,} in it, and the model's "
                 f"vocab_size is {architecture['vocab_size']:,}: it is of another tokenizer"
             )
 

@@ -79,6 +79,9 @@ class CorpusFacts(Record):
     )
     bytes_per_token: float | None = Field(None, description="of the text that is trained on; None: it came tokenised")
     sources: tuple[SourceFacts, ...] = ()
+    held_out_source: SourceFacts | None = Field(
+        None, description="what the held-out text is, where it is a source of its own; None: documents of the corpus"
+    )
 
 
 class Extraction(Record):

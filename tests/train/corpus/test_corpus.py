@@ -199,6 +199,64 @@ def test_a_stored_order_is_read_as_it_lies(tmp_path: Path) -> None:
     assert corpus.facts.held_out_tokens == 4 * 32
 
 
+def test_a_stored_order_is_trained_on_to_its_last_row_with_a_held_out_text_of_its_own(tmp_path: Path) -> None:
+    """Pythia's whole run reads its whole corpus: 143,000 steps of 1,024 rows are all its 146,432,000 rows."""
+    rows = np.random.default_rng(0).integers(0, 500, (24, 33)).tolist()
+    source = _tokenised(tmp_path, rows)
+    tokenizer = _with_tokenizer(tmp_path)
+    text = {"path": write_stories(tmp_path / "valid", 5), "name": "valid"}
+
+    def config(**data: Any) -> RunConfig:
+        return files_config(tmp_path, [source], "train.steps=6", order="stored", tokenizer=tokenizer, **data)
+
+    corpus = _opened(config(held_out=text, held_out_fraction=0), tmp_path / "run")
+    assert np.concatenate([corpus.batch(step) for step in range(6)]).tolist() == rows
+    assert (corpus.facts.rows, corpus.facts.sources[0].held_out_tokens) == (24, 0)
+    own = corpus.facts.held_out_source
+    assert own is not None
+    assert (own.name, own.documents, own.rows) == ("valid", 5, len(corpus.held_out))
+    assert corpus.facts.held_out_sha256 == own.sha256
+    assert corpus.facts.held_out_tokens == own.rows * 32
+    ids = np.concatenate([*corpus.held_out[0:1], *corpus.held_out[1 : own.rows][:, 1:]])
+    expected = "".join(f"{story}<|endoftext|>" for story in stories(5))
+    assert _decoded(tmp_path / "run", ids) == expected[: len(_decoded(tmp_path / "run", ids))]
+    with pytest.raises(BadInputError, match=r"data.order: stored: 22 rows are there .* needs 24; lower train.steps"):
+        _prepare(config(held_out_fraction=0.05), tmp_path / "short")
+
+
+def test_a_tokenised_text_may_be_the_held_out_one(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    valid = _tokenised(tmp_path / "v", [[7] * 40, [8] * 59])
+    source, tokenizer = {"path": write_stories(tmp_path / "a", 40)}, _with_tokenizer(tmp_path)
+    config = files_config(tmp_path, [source], tokenizer=tokenizer, held_out=valid, held_out_fraction=0)
+    corpus = _opened(config, tmp_path / "run")
+    assert corpus.facts.documents == 40  # none is held out
+    assert corpus.held_out[0:9].tolist() == [[7] * 33, [7] * 8 + [8] * 25, [8] * 33]
+    _tokenised(tmp_path / "v", [[7] * 99])
+    with pytest.raises(BadInputError, match=r"the held-out text is not what the run began with"):
+        _prepare(config, tmp_path / "run")
+
+
+def test_a_held_out_text_that_cannot_work_is_one_line(tmp_path: Path) -> None:
+    source, tokenizer = {"path": write_stories(tmp_path / "a", 40)}, _with_tokenizer(tmp_path)
+    (tmp_path / "few.txt").write_text("Only this.")
+    (tmp_path / "none.txt").write_text(" ")
+
+    def refused(message: str, held_out: dict[str, Any] | None, fraction: float = 0) -> None:
+        with pytest.raises(BadInputError, match=message) as caught:
+            keys = {"held_out": held_out, "held_out_fraction": fraction, "tokenizer": tokenizer}
+            _prepare(files_config(tmp_path, [source], **keys), tmp_path / "run")
+        assert "\n" not in str(caught.value)
+
+    refused(r"`held_out_fraction` 0 needs `held_out`, a source of its own", None)
+    refused(r"`held_out` takes the place of `held_out_fraction`, which is 0.1; set that to 0", {"path": "few.txt"}, 0.1)
+    refused(r"`held_out` is read whole and once; leave out its `weight`", {"path": "few.txt", "weight": 2})
+    refused(r"^data.held_out: .*nowhere.txt: no such file", {"path": "nowhere.txt"})
+    refused(r"^data.held_out: none: has no text in it", {"path": "none.txt"})
+    refused(r"^data.held_out: few: its \d+ tokens are fewer than one row of .* 33", {"path": "few.txt"})
+    refused(r"^data.held_out: theirs: has token ids up to 600", _tokenised(tmp_path, [[600] * 40]))
+
+
 def test_a_tokenised_corpus_keeps_its_end_for_the_held_out_loss(tmp_path: Path) -> None:
     docs = [[i % 500] * 50 for i in range(30)]
     config = files_config(tmp_path, [_tokenised(tmp_path, docs)], tokenizer=_with_tokenizer(tmp_path))
