@@ -113,8 +113,12 @@ def test_what_is_told_before_training_warns_of_many_epochs(mixed: RunConfig, mix
     assert len(list(told(facts, {"a": 0.43, "b": 4.0}))) == 2
 
 
+def _with_seed(config: RunConfig, seed: int) -> RunConfig:
+    return config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
+
+
 def test_another_seed_is_another_order_of_the_same_corpus(mixed: RunConfig, mixed_run: Path) -> None:
-    other = mixed.model_copy(update={"train": mixed.train.model_copy(update={"seed": 5})})
+    other = _with_seed(mixed, 5)
     one, two = (open_corpus(mixed_run / "data", config) for config in (mixed, other))
     assert certificate.of_steps(one.batch, 6) != certificate.of_steps(two.batch, 6)
 
@@ -144,13 +148,23 @@ def test_the_order_is_that_of_any_number_of_ranks_and_of_a_resumed_run(mixed: Ru
 def test_a_corpus_that_changed_is_not_gone_on_with(mixed: RunConfig, mixed_run: Path, tmp_path: Path) -> None:
     shutil.copytree(mixed_run / "data", tmp_path / "data")
     before = open_corpus(mixed_run / "data", mixed)
-    progress = Progress(step=6, data_order_sha256=certificate.of_steps(before.batch, 6))
+    progress = Progress(corpus_sha256=before.facts.sha256)
+    for step in range(6):
+        progress.read(before.batch(step))
+        progress.add(1.0, 1)
+    assert progress.data_order_sha256 == certificate.of_steps(before.batch, 6)
+    progress = Progress.of_state(json.loads(json.dumps(progress.state())))
     check_data_order(progress, open_corpus(tmp_path / "data", mixed))
     tokens = np.fromfile(tmp_path / "data" / "0.bin", np.uint16)
     tokens.sort()
     tokens.tofile(tmp_path / "data" / "0.bin")
     with pytest.raises(BadInputError, match="data: the corpus or its order is not what the run began with"):
         check_data_order(progress, open_corpus(tmp_path / "data", mixed))
+    with pytest.raises(BadInputError, match=r"what the run began with: step 1 would read other tokens than it did"):
+        check_data_order(progress, open_corpus(mixed_run / "data", _with_seed(mixed, 5)))
+    other = progress.state() | {"corpus_sha256": "0" * 64}
+    with pytest.raises(BadInputError, match=r"its sha256 is [0-9a-f]{12}…, the checkpoint's is 000000000000…"):
+        check_data_order(Progress.of_state(other), before)
 
 
 def test_a_preparation_that_was_cut_short_is_ended_before_anything_trains(
