@@ -27,7 +27,7 @@ from train.corpus.tokenise import Progress, Settings, held_out_stem, tokenise
 from train.corpus.tokenizer import end_of_text_id, read_tokenizer, train_tokenizer
 from train.record import CorpusFacts, SourceFacts
 from train.rows import MARK, UNFINISHED
-from train.teacher_text import teacher_key, teacher_of
+from train.teacher_text import made_by, teacher_key, teacher_of
 
 if TYPE_CHECKING:
     from train.extraction import GeneratedText
@@ -88,8 +88,7 @@ def prepare(
         )
         facts = _facts(config, [source.facts for source in found], held_out.facts if held_out else None)
         if teacher is not None:
-            made_by = {"generated_by": teacher.weights_sha256, "generation_flop": teacher.flop}
-            facts = facts.model_copy(update=made_by)
+            facts = facts.model_copy(update=made_by(teacher))
         write_record(directory / "facts.json", facts)
         write_text(mark, key)
     _check_size(config, facts)
@@ -184,7 +183,8 @@ def _exhaust(documents: Iterable[Document]) -> None:
 def _key(data: FilesData, tokenizer_file: Path | None) -> str:
     """What the tokens depend on beside the sources' own text."""
     tokenizer = sha256_of(tokenizer_file) if tokenizer_file else "new"
-    return sha256_of_json([data.model_dump(mode="json", exclude={"sources", "held_out", "tokenizer"}), tokenizer])
+    settings = data.model_dump(mode="json", exclude={"sources", "held_out", "tokenizer"})
+    return sha256_of_json([settings, tokenizer])
 
 
 def _fingerprint(source: SourceConfig) -> str:
