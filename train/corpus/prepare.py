@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from configs.files import atomic_writer, read_record, sha256_of, sha256_of_json,
 from configs.schema import FilesData, RunConfig, SourceConfig
 from train.corpus.cleaning import REPORT, Cleaning
 from train.corpus.documents import Document
-from train.corpus.hygiene import is_held_out
+from train.corpus.hygiene import DECISIONS, is_held_out
 from train.corpus.indexed import Indexed, open_indexed
 from train.corpus.opened import Parts, Place, files_data, stride_of
 from train.corpus.packed import rows_in
@@ -184,7 +185,7 @@ def _key(data: FilesData, tokenizer_file: Path | None) -> str:
     """What the tokens depend on beside the sources' own text."""
     tokenizer = sha256_of(tokenizer_file) if tokenizer_file else "new"
     settings = data.model_dump(mode="json", exclude={"sources", "held_out", "tokenizer"})
-    return sha256_of_json([settings, tokenizer])
+    return sha256_of_json([settings, tokenizer, metadata.version("tokenizers"), DECISIONS])
 
 
 def _fingerprint(source: SourceConfig) -> str:

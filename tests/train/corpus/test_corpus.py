@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,29 @@ def test_a_preparation_that_was_cut_short_is_ended_before_anything_trains(
             _prepare(mixed, tmp_path / "run")
     assert not (tmp_path / "run" / "config.yaml").exists()  # without which no worker starts
     assert _prepare(mixed, tmp_path / "run").corpus == read_record(mixed_run / "manifest.json", Manifest).corpus
+
+
+def test_it_is_prepared_again_where_the_rules_or_the_tokenizers_library_are_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = _with_tokenizer(tmp_path)
+    config = files_config(tmp_path, [{"path": write_stories(tmp_path / "a", 40)}], tokenizer=tokenizer)
+
+    def prepared() -> bool:
+        """Whether anything was tokenised."""
+        said: list[str] = []
+        prepare_run(config, tmp_path / "run", said.append)
+        return any("tokenising" in line for line in said)
+
+    assert prepared()
+    assert not prepared()
+    monkeypatch.setattr("train.corpus.prepare.DECISIONS", 10**6)
+    assert prepared()
+    assert not prepared()
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == "tokenizers" else version(name))
+    assert prepared()
+    assert not prepared()
 
 
 def test_text_that_changed_since_is_noticed(tmp_path: Path) -> None:
