@@ -102,10 +102,10 @@ def train_until_signalled(run_dir: Path, rank: int, step: int) -> int:
     """Train; in `step` a scheduler sends SIGTERM to `rank` alone. The signal's own handling is left as it was."""
     take, before = loop._step, {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
 
-    def take_and_be_signalled(place: Any, train: Any, corpus: Any, order: Any, progress: Any, stop: bool) -> Any:
+    def take_and_be_signalled(place: Any, train: Any, corpus: Any, progress: Any, stop: bool) -> Any:
         if progress.step + 1 == step and torch.distributed.get_rank() == rank:
             os.kill(os.getpid(), signal.SIGTERM)
-        return take(place, train, corpus, order, progress, stop)
+        return take(place, train, corpus, progress, stop)
 
     loop._step = take_and_be_signalled
     trainer.main(run_dir)
