@@ -16,7 +16,7 @@ from configs.schema import RunConfig
 
 PRESETS = Path(__file__).resolve().parent
 M = TypeVar("M", bound=BaseModel)
-DATA_PATHS = ("data.tokenizer", "data.sources.*.path")  # never anything but a path
+DATA_PATHS = ("data.tokenizer", "data.sources.*.path", "data.held_out.path")  # never anything but a path
 # Relative to the file that names them; `*` is every key of a mapping or item of a list. A sweep's `base` has the data
 # of all its runs.
 PATH_KEYS = (

@@ -100,8 +100,15 @@ class FilesData(Section):
     end_of_text: str | None = Field(
         None, description="the token after each document; left out: `<|endoftext|>` or, where there is none, `</s>`"
     )
-    held_out_fraction: Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, lt=1)] = Field(
-        0.005, description="of the documents, chosen by the hash of their words, for the held-out loss"
+    held_out_fraction: HalfOpenFraction = Field(
+        0.005,
+        description="of the documents, chosen by the hash of their words, for the held-out loss; 0 with `held_out`, "
+        "and with nothing else",
+    )
+    held_out: SourceConfig | None = Field(
+        None,
+        description="a source of its own for the held-out loss, all of it, so that `sources` are trained on whole "
+        "(with `held_out_fraction` 0); nothing looks whether they contain its text",
     )
     hygiene: HygieneConfig | None = Field(
         None,
@@ -125,6 +132,14 @@ class FilesData(Section):
         twice = next((label for label in labels if labels.count(label) > 1), None)
         if twice is not None:
             raise ValueError(f"two sources are called {twice!r}; give one a `name`")
+        if self.held_out is None and not self.held_out_fraction:
+            raise ValueError("`held_out_fraction` 0 needs `held_out`, a source of its own for the held-out loss")
+        if self.held_out is not None and self.held_out_fraction:
+            raise ValueError(
+                f"`held_out` takes the place of `held_out_fraction`, which is {self.held_out_fraction}; set that to 0"
+            )
+        if self.held_out is not None and self.held_out.weight is not None:
+            raise ValueError("`held_out` is read whole and once; leave out its `weight`")
         return self
 
 

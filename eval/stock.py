@@ -7,7 +7,7 @@ have their place: from then on a stock task and a generated one are the same thi
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from configs.errors import BadInputError, WorkFailedError
-from configs.files import Record, read_record, sha256_of, write_record
+from configs.files import Record, read_record, sha256_of, sha256_of_json, write_record
 from configs.schema import RunConfig
 from train import offline
 from train.processes import ROOT, worker_environment
@@ -40,6 +40,7 @@ class StockTasks(Record):
     requested: tuple[str, ...]
     lm_eval: str = Field(description="its version, which has the tasks' wording")
     bundle: str | None = Field(description="the directory of `offline`, None: from the hub")
+    overrides_sha256: str = Field(description="of the JSON of what `bundle` says of these tasks")
     files: dict[str, str] = Field(description="local file of items → sha256")
     tasks: dict[str, Items]
 
@@ -73,6 +74,7 @@ def prepare_stock(config: RunConfig, directory: Path) -> dict[str, Path]:
             requested=config.evaluation.tasks,
             lm_eval=metadata.version("lm_eval"),
             bundle=bundle,
+            overrides_sha256=_overrides_sha256(bundle, told),
             files={str(path): sha256_of(path) for path in files},
             tasks={task: Items.model_validate(items) for task, items in told.items()},
         )
@@ -86,8 +88,10 @@ def prepare_stock(config: RunConfig, directory: Path) -> dict[str, Path]:
 
 
 def items_asked(directory: Path) -> dict[str, Any]:
-    """What identifies the items of a prepared suite, as JSON."""
-    return {task: items.model_dump() for task, items in read_record(directory / RECORD, StockTasks).tasks.items()}
+    """What identifies the items of a prepared suite and how they are asked, as JSON."""
+    found = read_record(directory / RECORD, StockTasks)
+    items = {task: items.model_dump() for task, items in found.tasks.items()}
+    return {"items": items, "overrides": found.overrides_sha256}
 
 
 def texts_of_stock(directory: Path) -> dict[str, Path]:
@@ -126,8 +130,19 @@ def _is_current(found: StockTasks, config: RunConfig) -> bool:
     same = (found.requested, found.bundle, found.lm_eval)
     if same != (config.evaluation.tasks, config.offline, metadata.version("lm_eval")):
         return False
+    if found.overrides_sha256 != _overrides_sha256(found.bundle, found.tasks):
+        return False
     files = {Path(path): wanted for path, wanted in found.files.items()}
     return all(path.is_file() and sha256_of(path) == wanted for path, wanted in files.items())
+
+
+def _overrides_sha256(bundle: str | None, tasks: Iterable[str]) -> str:
+    """Of what a bundle changes in these tasks, wherever it lies; of nothing where there is none."""
+    if bundle is None:
+        return sha256_of_json({})
+    known = offline.overrides(Path(bundle))
+    text = json.dumps({task: known.get(task) for task in tasks}, sort_keys=True)
+    return sha256_of_json(text.replace(str(Path(bundle).resolve()), ""))
 
 
 def _last_line(text: str) -> str:

@@ -24,6 +24,7 @@ SHORT_HEADS = {
     "if independent %": "indep. %",
 }
 LEAST_NAME: Final = 16  # a longer name may be folded, rather than something else left out
+LEAST_COLUMN: Final = 6  # of names, where numbers need the room
 LEAST_BAR, GOOD_BAR, MOST_BAR = 11, 21, 33
 ASCII_SPELLING: Final = str.maketrans(
     {"−": "-", "–": "-", "…": "...", "±": "+/-", "≤": "<=", "≥": ">=", "×": "x", "“": '"', "”": '"', "→": "->"}
@@ -43,7 +44,9 @@ class _Drawn:
         pen = _Pen(options.ascii_only)
         for block in self.blocks:
             if isinstance(block, Table):
-                yield pen.table(*fitted(block, options.max_width))
+                table, bar_width = fitted(block, options.max_width)
+                # Better on two lines than cut short, which would be another number.
+                yield pen.table(table, bar_width, folded=_room(table, options.max_width, LEAST_COLUMN) < 0)
             else:
                 yield pen.text(block.text, f"{'bold ' if block.strong else ''}{STYLES[block.tone]}")
 
@@ -58,14 +61,14 @@ class _Pen:
             text = text.translate(ASCII_SPELLING).encode("ascii", "replace").decode()
         return Text(text, style=style.strip())
 
-    def table(self, table: Table, bar_width: int) -> RenderableType:
-        """A table under its caption. Numbers and statuses keep to one line; names fold rather than being cut."""
+    def table(self, table: Table, bar_width: int, folded: bool) -> RenderableType:
+        """A table under its caption. Numbers and statuses keep to one line unless `folded`; nothing is cut."""
         drawn = RichTable(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
         for at, column in enumerate(table.columns):
             drawn.add_column(
                 self.text(column.head if column.scale is None else scale(column.scale, bar_width)),
                 justify="right" if column.numeric else "left",
-                no_wrap=_stays_whole(column),
+                no_wrap=_stays_whole(column) and not folded,
                 overflow="fold",
                 min_width=None if at else 6,
             )

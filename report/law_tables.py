@@ -112,8 +112,8 @@ def _allocations(report: LawReport) -> Table:
     rows = [
         row(
             scientific(best.flop, 3),
-            f"{scientific(best.parameters, 3)} ({_range(best.parameters_range)})",
-            f"{scientific(best.tokens, 3)} ({_range(best.tokens_range)})",
+            f"{scientific(best.parameters, 3)} ({_large(best.parameters_range)})",
+            f"{scientific(best.tokens, 3)} ({_large(best.tokens_range)})",
             f"{significant(best.tokens_per_parameter, 3)} ({_range(best.tokens_per_parameter_range)})",
         )
         for best in report.allocations
@@ -168,3 +168,7 @@ def _share(value: float | None) -> str:
 
 def _range(found: Range, digits: int = 3) -> str:
     return f"{significant(found.p5, digits)}–{significant(found.p95, digits)}"
+
+
+def _large(found: Range) -> str:
+    return f"{scientific(found.p5, 3)}–{scientific(found.p95, 3)}"

@@ -45,7 +45,8 @@ def _reference(config: RunConfig, bundle: Path, say: Callable[[str], None]) -> s
 
 def _datasets(config: RunConfig, bundle: Path, say: Callable[[str], None]) -> Iterator[str]:
     """Data sets of the hub that the corpus is made of."""
-    for source in config.data.model_dump().get("sources", ()):
+    data = config.data.model_dump()
+    for source in (*data.get("sources", ()), data.get("held_out") or {}):
         if source.get("dataset"):
             place = offline.dataset_place(bundle, source["dataset"], source.get("revision"))
             if not place.is_dir():

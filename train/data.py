@@ -28,8 +28,12 @@ def prepare(
     """
     if isinstance(config.data, FilesData):
         if config.offline is not None:
-            found = tuple(found_offline(source, Path(config.offline)) for source in config.data.sources)
-            config = config.model_copy(update={"data": config.data.model_copy(update={"sources": found})})
+            bundle, held_out = Path(config.offline), config.data.held_out
+            found = {
+                "sources": tuple(found_offline(source, bundle) for source in config.data.sources),
+                "held_out": held_out and found_offline(held_out, bundle),
+            }
+            config = config.model_copy(update={"data": config.data.model_copy(update=found)})
         return files.prepare(config, directory, tokenizer_file, say, benchmarks)
     return generated.prepare(config, directory, tokenizer_file, say)
 

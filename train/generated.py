@@ -28,7 +28,7 @@ from tinyworld.world import World
 from train.corpus.tokenizer import read_tokenizer
 from train.record import CorpusFacts
 from train.rows import MARK, PAD, UNFINISHED, Corpus, Ids
-from train.teacher_text import teacher_key, teacher_of
+from train.teacher_text import made_by, teacher_key, teacher_of
 
 PACKING_WINDOW = 32  # documents to choose from
 PLENTY_OF_ROOM = 24  # ids; with more than that left in a row, documents are taken in their order
@@ -76,17 +76,13 @@ def batch_rows(order: NDArray[np.int64], step: int, global_batch_rows: int) -> N
     return order[step * global_batch_rows : (step + 1) * global_batch_rows]
 
 
-def pack(encoded: Iterable[list[int]], width: int, end_of_text: int) -> Iterator[Ids]:
-    """Whole documents into rows of `width` ids, each document closed by `end_of_text`, rows padded with PAD.
+def pack(documents: Iterable[list[int]], width: int) -> Iterator[Ids]:
+    """Whole `documents`, each with its end-of-text, into rows of `width` ids, padded with PAD.
 
     A row starts with the oldest of the next few documents and is filled with those of them that fit best: plain
     first-come packing pads four times as much. A document longer than a row is cut into pieces.
     """
-    pieces = (
-        document[start : start + width]
-        for document in _closed(encoded, end_of_text)
-        for start in range(0, len(document), width)
-    )
+    pieces = (document[start : start + width] for document in documents for start in range(0, len(document), width))
     waiting = deque(itertools.islice(pieces, PACKING_WINDOW))
     while waiting:
         row = waiting.popleft()
@@ -98,8 +94,9 @@ def pack(encoded: Iterable[list[int]], width: int, end_of_text: int) -> Iterator
         yield _padded(row, width)
 
 
-def _closed(encoded: Iterable[list[int]], end_of_text: int) -> Iterator[list[int]]:
-    return ([*ids, end_of_text] for ids in encoded)
+def cut_off(ids: list[int], width: int) -> list[int]:
+    """A document whose end is not known, padded to whole rows, so that nothing is predicted after it."""
+    return [*ids, *[int(PAD)] * (-len(ids) % width)]
 
 
 def _best_fit(waiting: Sequence[list[int]], room: int) -> int | None:
@@ -126,9 +123,13 @@ def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) ->
     world = World(data.world_seed)
     teacher = teacher_of(config, tokenizer_file)
     if teacher is not None:
-        texts = [document.text for document in teacher.documents(config.train.distillation.documents)]
+        generated = list(teacher.documents(config.train.distillation.documents))
+        texts, ends = [document.text for document in generated], [document.ends for document in generated]
+        if not texts:
+            raise BadInputError("train.distillation.documents: all that the reference generated is empty")
     else:
         texts = list(documents(data.documents_seed, data.documents, world))
+        ends = [True] * len(texts)
     if tokenizer_file is not None:
         tokenizer = read_tokenizer(tokenizer_file, "reference")
     else:
@@ -137,8 +138,9 @@ def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) ->
         stream.write(tokenizer.to_str(pretty=True))
     if tokenizer.get_vocab_size() >= PAD or tokenizer.token_to_id(END_OF_TEXT) is None:
         raise BadInputError(f"tokenizer: needs fewer than {PAD} tokens and {END_OF_TEXT} among them")
-    train = _rows(tokenizer, texts, width)
-    held_out = _rows(tokenizer, _held_out(config, world, set(texts)), width)
+    train = _rows(tokenizer, texts, ends, width)
+    held_out_texts = _held_out(config, world, set(texts))
+    held_out = _rows(tokenizer, held_out_texts, [True] * len(held_out_texts), width)
     for name, rows in (("train.npy", train), ("held_out.npy", held_out)):
         with atomic_writer(directory / name, "wb") as stream:
             buffer = io.BytesIO()  # numpy's own writing to a file hides why a full disk failed
@@ -155,8 +157,7 @@ def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) ->
         positions=train[:, 1:].size,
         held_out_tokens=int(np.count_nonzero(held_out[:, 1:] != PAD)),
         held_out_sha256=hashlib.sha256(held_out.tobytes()).hexdigest(),
-        generated_by=teacher.weights_sha256 if teacher else None,
-        generation_flop=teacher.flop if teacher else None,
+        **(made_by(teacher) if teacher else {}),
     )
     write_record(directory / "facts.json", facts)
     return facts
@@ -175,11 +176,12 @@ def _held_out(config: RunConfig, world: World, seen: set[str]) -> list[str]:
     return fresh
 
 
-def _rows(tokenizer: Tokenizer, texts: Iterable[str], width: int) -> Ids:
+def _rows(tokenizer: Tokenizer, texts: Sequence[str], ends: Iterable[bool], width: int) -> Ids:
     end_of_text = tokenizer.token_to_id(END_OF_TEXT)
     assert end_of_text is not None  # checked where the tokenizer came from
     encoded = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    return np.stack(list(pack((e.ids for e in encoded), width, end_of_text)))
+    whole = ([*e.ids, end_of_text] if ended else cut_off(e.ids, width) for e, ended in zip(encoded, ends, strict=True))
+    return np.stack(list(pack(whole, width)))
 
 
 def _key(config: RunConfig, tokenizer_file: Path | None) -> str:

@@ -14,7 +14,6 @@ from configs.errors import WorkFailedError
 from configs.schema import TrainConfig
 from train import engine as deepspeed_engine
 from train.attempts import Attempts
-from train.certificate import after_batch
 from train.distillation import Teacher
 from train.meters import Interval, PhaseClock, Progress
 from train.rows import Corpus, inputs_and_labels
@@ -84,7 +83,7 @@ def _step(place: Workplace, train: TrainConfig, corpus: Corpus, progress: Progre
     """One optimizer step over the global batch; `stop`: this rank was asked to. Says what all ranks agree on."""
     with place.clock.phase("data"):
         stored = corpus.batch(progress.step)
-        progress.data_order_sha256 = after_batch(progress.data_order_sha256, progress.step, stored)
+        progress.read(stored)
         inputs, labels = (torch.from_numpy(a) for a in inputs_and_labels(stored))
         tokens = int((labels != -100).sum())
         mine = list(_micro_batches(inputs, labels, train, place.data_parallel_rank, place.device))

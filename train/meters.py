@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
 
 from train import certificate
+from train.rows import Ids
 
 PHASES = (
     *("start_up", "compile", "data", "forward_backward", "teacher", "optimizer", "communication"),
@@ -170,6 +171,8 @@ class Progress:
     step: int = 0
     predicted_tokens: int = 0
     data_order_sha256: str = certificate.START
+    data_order_links: list[certificate.Link] = field(default_factory=list)  # of some steps, the last among them
+    corpus_sha256: str | None = None  # of what is trained on; None before the first step
     interval_loss: float = 0.0  # sum over the steps since the last logged one
     interval_steps: int = 0  # of them, those whose loss is a number
     last_logged_loss: float | None = None
@@ -183,6 +186,18 @@ class Progress:
     def state(self) -> dict[str, Any]:
         """For the checkpoint."""
         return asdict(self)
+
+    @classmethod
+    def of_state(cls, state: dict[str, Any]) -> Self:
+        """From what a checkpoint has, as it came out of JSON."""
+        return cls(**{**state, "data_order_links": [certificate.Link(*link) for link in state["data_order_links"]]})
+
+    def read(self, rows: Ids) -> None:
+        """Put the global batch of the step that begins into the certificate."""
+        before = self.data_order_sha256
+        self.data_order_sha256 = certificate.after_batch(before, self.step, rows)
+        link = certificate.Link(self.step, before, self.data_order_sha256)
+        self.data_order_links = certificate.with_link(self.data_order_links, link)
 
     def add(self, loss: float, predicted_tokens: int) -> None:
         """Count one finished optimizer step, skipped or not."""

@@ -123,7 +123,8 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
     recipe["train.initialisation"] = train.initialisation
     if train.objective == "distillation":  # an original was not: its recipe has no such key, and none of it differs
         recipe["train.objective"] = train.objective
-        recipe |= {f"train.distillation.{key}": getattr(train.distillation, key) for key in ("source", "temperature")}
+        keys = ("source", "temperature", *(("documents",) if train.learns_generated_text else ()))
+        recipe |= {f"train.distillation.{key}": getattr(train.distillation, key) for key in keys}
     for name, section in (("optimizer", train.optimizer), ("schedule", train.schedule)):
         recipe |= {f"train.{name}.{key}": value for key, value in section.model_dump(mode="json").items()}
     if train.schedule.kind != "wsd":
@@ -143,6 +144,8 @@ def _data_recipe(config: RunConfig) -> dict[str, Any]:
 
 def _seeds(config: RunConfig) -> dict[str, int]:
     data, seeds = config.data, {"train": config.train.seed}
+    if config.train.learns_generated_text:
+        seeds["generated_text"] = config.train.distillation.seed
     if isinstance(data, FilesData):
         return seeds
     return {**seeds, "world": data.world_seed, "documents": data.documents_seed}
@@ -329,10 +332,12 @@ def _check_vocabulary(architecture: dict[str, Any], file: Path) -> dict[str, Any
 
 def _check_ids(architecture: dict[str, Any], corpus: CorpusFacts) -> None:
     """A corpus that came tokenised may be of another tokenizer."""
-    for source in corpus.sources:
+    found = [("data.sources", source) for source in corpus.sources]
+    found += [("data.held_out", corpus.held_out_source)] if corpus.held_out_source else []
+    for key, source in found:
         if source.largest_id >= architecture["vocab_size"]:
             raise BadInputError(
-                f"data.sources: {source.name}: has token ids up to {source.largest_id:,} in it, and the model's "
+                f"{key}: {source.name}: has token ids up to {source.largest_id:,} in it, and the model's "
                 f"vocab_size is {architecture['vocab_size']:,}: it is of another tokenizer"
             )
 

@@ -77,8 +77,17 @@ class CorpusFacts(Record):
     generation_flop: int | None = Field(
         None, description="of the reference's forward passes that made the text; no part of the run's FLOPs"
     )
+    generated_empty: int | None = Field(
+        None, description="samples of the reference that had nothing in them; they are no documents"
+    )
+    generated_cut: int | None = Field(
+        None, description="documents of the reference that were cut off at the longest length; no end-of-text follows"
+    )
     bytes_per_token: float | None = Field(None, description="of the text that is trained on; None: it came tokenised")
     sources: tuple[SourceFacts, ...] = ()
+    held_out_source: SourceFacts | None = Field(
+        None, description="what the held-out text is, where it is a source of its own; None: documents of the corpus"
+    )
 
 
 class Extraction(Record):

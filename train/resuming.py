@@ -97,7 +97,7 @@ def load(found: Found, engine: Any, run_dir: Path, ours: Layout, control: Any, c
         if found.layout != ours:
             words += f" ({found.layout.words()}), now with {ours.words()}"
         events.note(run_dir, found.step, "resumed", words)
-    progress = Progress(**json.loads((found.path / checkpoints.PROGRESS).read_text(encoding="utf-8")))
+    progress = Progress.of_state(json.loads((found.path / checkpoints.PROGRESS).read_text(encoding="utf-8")))
     if found.layout != ours:  # speed is said of the layout that run.json names, so of its own steps only
         progress.interval_step_times_s, progress.warm_up_step_times_s = [], []
     return progress
@@ -106,14 +106,18 @@ def load(found: Found, engine: Any, run_dir: Path, ours: Layout, control: Any, c
 def check_data_order(progress: Progress, corpus: Corpus) -> None:
     """Raises BadInputError unless the corpus on disk, in the run's order, is what was trained on so far.
 
-    Every rank looks for itself: on several machines each reads its own copy.
+    Its hash must be the same, and the few steps that the checkpoint has links of must read the same ids. Every rank
+    looks for itself: on several machines each reads its own copy.
     """
-    now = certificate.of_steps(corpus.batch, progress.step)
-    if now != progress.data_order_sha256:
+    reason = None
+    if corpus.facts.sha256 != progress.corpus_sha256:
+        reason = f"its sha256 is {corpus.facts.sha256[:12]}…, the checkpoint's is {str(progress.corpus_sha256)[:12]}…"
+    elif (step := certificate.broken_link(progress.data_order_links, corpus.batch)) is not None:
+        reason = f"step {step + 1:,} would read other tokens than it did"
+    if reason:
         raise BadInputError(
-            f"data: the corpus or its order is not what the run began with: the first {progress.step:,} steps have "
-            f"the data-order certificate {now[:12]}…, the checkpoint's is {progress.data_order_sha256[:12]}…; restore "
-            "data/ or start in another directory"
+            f"data: the corpus or its order is not what the run began with: {reason}; restore data/ or start in "
+            "another directory"
         )
 
 

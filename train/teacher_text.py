@@ -19,6 +19,16 @@ def teacher_of(config: RunConfig, tokenizer_file: Path | None) -> "GeneratedText
     return GeneratedText.of(config, tokenizer_file.parent)
 
 
+def made_by(teacher: "GeneratedText") -> dict[str, Any]:
+    """What a corpus says of who made its text, once it is made."""
+    return {
+        "generated_by": teacher.weights_sha256,
+        "generation_flop": teacher.flop,
+        "generated_empty": teacher.empty,
+        "generated_cut": teacher.cut,
+    }
+
+
 def teacher_key(config: RunConfig, tokenizer_file: Path | None) -> Any:
     """Changes when the generated text would; None where there is none."""
     if tokenizer_file is None or not config.train.learns_generated_text:

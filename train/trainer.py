@@ -158,7 +158,7 @@ def _set_up(
     universal = found is not None and found.needs_conversion
     engine = deepspeed_engine.start(model, family, train, precision, universal=universal)
     clock.at("start_up")
-    progress, is_main = Progress(), dist.get_rank() == 0
+    progress, is_main = Progress(corpus_sha256=corpus.facts.sha256), dist.get_rank() == 0
     if found is not None:
         progress = resuming.load(found, engine, run_dir, layout, control, clock)
         resuming.check_data_order(progress, corpus)

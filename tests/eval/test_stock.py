@@ -17,12 +17,12 @@ REFERENCE = Path(__file__).parents[2] / "configs" / "references" / "tinyworld-43
 ITEMS = 6
 
 
-def _bundle(directory: Path, word: str = "hammer") -> Path:
+def _bundle(directory: Path, word: str = "hammer", **keys: Any) -> Path:
     rows = [{"goal": f"to open the {n}", "sol1": f"use a {word}", "sol2": "wait", "label": n % 2} for n in range(ITEMS)]
     path = directory / "bundle" / "items.jsonl"
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    entry: dict[str, Any] = {"dataset_path": "json", "dataset_name": None, "training_split": None}
+    entry: dict[str, Any] = {"dataset_path": "json", "dataset_name": None, "training_split": None, **keys}
     override = {"piqa": {**entry, "dataset_kwargs": {"data_files": {"validation": "items.jsonl"}}}}
     (path.parent / "lm_eval_overrides.json").write_text(json.dumps(override))
     return path.parent
@@ -47,6 +47,12 @@ def test_items_are_found_pinned_evaluated_and_not_done_again(tmp_path: Path) -> 
     assert evaluations_to_do({REFERENCE: output}, benchmarks, prepare_benchmarks(config, benchmarks), config) == []
     shots = _config(_bundle(tmp_path), "evaluation.num_fewshot_of={piqa: 1}")
     assert evaluations_to_do({REFERENCE: output}, benchmarks, prepare_benchmarks(shots, benchmarks), shots)
+    _bundle(tmp_path, description="Choose what works.")  # the same items, asked otherwise
+    again = evaluations_to_do({REFERENCE: output}, benchmarks, prepare_benchmarks(config, benchmarks), config)
+    assert again
+    assert "Choose what works." in tasks["piqa"].read_text()
+    _bundle(tmp_path)
+    assert evaluations_to_do({REFERENCE: output}, benchmarks, prepare_benchmarks(config, benchmarks), config) == []
     _bundle(tmp_path, "key")  # other items in the same place
     assert evaluations_to_do({REFERENCE: output}, benchmarks, prepare_benchmarks(config, benchmarks), config)
 

@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 
 from eval.verdict import NEEDED_POWER, EvidenceLayer, Verdict
 from report.bars import ASCII, bar, scale
-from report.content import visible
+from report.content import Column, Table, row, visible
 from report.drawing import draw
 from report.forecast_tables import forecast_tables
 from report.formatting import interval_points, points, seconds, significant, usd
@@ -306,3 +306,11 @@ def test_a_verdict_is_shown_without_what_it_does_not_need() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           cwd=Path(__file__).parents[2])  # fmt: skip
     assert done.stdout.strip() == "[]"
+
+
+def test_a_number_is_never_cut() -> None:
+    number = "431,000,000 (1,234,567,890)"
+    columns = tuple(Column(head, numeric=True) for head in ("parameters", "tokens", "FLOP", "seconds"))
+    text = printed(draw(Table("Wide.", columns, (row(*[number] * 4),))), 80)
+    assert text.count("(1,234,567,890)") == 4
+    assert text.count("431,000,000") == 4

@@ -1,11 +1,13 @@
 """Rows hold the documents, and the order does not know how many ranks there are."""
 
+from itertools import zip_longest
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.generated import batch_rows, pack, row_order
-from train.rows import PAD, inputs_and_labels
+from train.generated import batch_rows, cut_off, pack, row_order
+from train.rows import PAD, Ids, inputs_and_labels
 
 END = 0
 documents = st.lists(st.lists(st.integers(1, 500), min_size=1, max_size=40), min_size=1, max_size=60)
@@ -13,7 +15,7 @@ documents = st.lists(st.lists(st.integers(1, 500), min_size=1, max_size=40), min
 
 @given(documents, st.integers(8, 70))
 def test_packing_loses_nothing_and_cuts_only_what_is_longer_than_a_row(docs: list[list[int]], width: int) -> None:
-    rows = list(pack(docs, width, END))
+    rows = list(pack([[*doc, END] for doc in docs], width))
     pieces = []
     for row in rows:
         assert row.shape == (width,)
@@ -41,9 +43,26 @@ def _split(row: list[int]) -> list[list[int]]:
 def test_packing_is_tight_and_always_the_same() -> None:
     lengths = np.random.default_rng(0).integers(6, 30, 4000)
     docs = [[1] * int(length) for length in lengths]
-    rows = np.stack(list(pack(docs, 65, END)))
+    rows = np.stack(list(pack([[*doc, END] for doc in docs], 65)))
     assert (rows == PAD).mean() < 0.05
-    assert np.array_equal(rows, np.stack(list(pack(docs, 65, END))))
+    assert np.array_equal(rows, np.stack(list(pack([[*doc, END] for doc in docs], 65))))
+
+
+@given(documents, documents, st.integers(8, 70))
+def test_nothing_is_predicted_after_a_document_that_was_cut_off(
+    docs: list[list[int]], cut: list[list[int]], width: int
+) -> None:
+    parts = [x for pair in zip_longest([[*d, END] for d in docs], [cut_off(d, width) for d in cut]) for x in pair if x]
+    rows = list(pack(parts, width))
+    assert sum(int((row == END).sum()) for row in rows) == len(docs)
+    assert sum(int((row != PAD).sum()) for row in rows) == sum(map(len, docs)) + len(docs) + sum(map(len, cut))
+    loose = sorted(_trimmed(row) for row in rows if END not in row)
+    pieces = [piece for doc in docs for piece in _cut([*doc, END], width) if END not in piece]
+    assert loose == sorted([*pieces, *(piece for doc in cut for piece in _cut(doc, width))])
+
+
+def _trimmed(row: Ids) -> list[int]:
+    return [int(token) for token in row if token != PAD]
 
 
 def test_labels_are_the_next_token_and_padding_is_not_predicted() -> None:

@@ -73,10 +73,10 @@ def train_poisoned(run_dir: Path, at: set[int], what: str) -> list[int]:
         poison(model, at, what, step)
         return engine
 
-    def take_watched(place: Any, train: Any, corpus: Any, order: Any, progress: Any, stop: bool) -> Any:
+    def take_watched(place: Any, train: Any, corpus: Any, progress: Any, stop: bool) -> Any:
         step[0] = progress.step
         before = state_of(place.engine)
-        done = take(place, train, corpus, order, progress, stop)
+        done = take(place, train, corpus, progress, stop)
         after = state_of(place.engine)
         if len(before) == len(after) and all(torch.equal(a, b) for a, b in zip(before, after, strict=True)):
             unchanged.append(progress.step + 1)

@@ -36,10 +36,11 @@ def train_apart(run_dir: Path, what: str) -> None:
     """From the third step on rank 1 reads other data, or says that it skipped a step."""
     take, skipped = loop._step, deepspeed_engine.skipped_steps
 
-    def take_other(place: Any, train: Any, corpus: Any, order: Any, progress: Any, stop: bool) -> Any:
+    def take_other(place: Any, train: Any, corpus: Any, progress: Any, stop: bool) -> Any:
         if progress.step == 2 and dist.get_rank() == 1 and what == "data":
-            corpus = dataclasses.replace(corpus, rows=corpus.rows[::-1])
-        return take(place, train, corpus, order, progress, stop)
+            own = corpus.batch
+            corpus = dataclasses.replace(corpus, batch=lambda number: own(number)[::-1])
+        return take(place, train, corpus, progress, stop)
 
     def counted(engine: Any) -> int:
         wrong = what == "skip" and dist.get_rank() == 1 and engine.global_steps > 2

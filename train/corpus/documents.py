@@ -14,3 +14,5 @@ class Document:
     """Position in its source, from 0."""
     held_out: bool | None = None
     """Whether it is kept from training; None: not decided yet."""
+    ends: bool = True
+    """Whether end-of-text follows it; false: it was cut off before its end."""

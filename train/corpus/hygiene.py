@@ -24,6 +24,7 @@ from train.corpus.documents import Document
 from train.corpus.duplicates import Duplicates, Fingerprint, digest_of, signature_of
 from train.corpus.words import Hashes, word_hashes, words_of
 
+DECISIONS = 1  # raised when the same text would be kept, cut, removed or held out otherwise: it is prepared again then
 _KEEP, _LOOK, _HOLD_OUT, _EXACT, _NEAR = range(5)  # what is decided of a document: one byte
 _BATCH_CHARACTERS = 500_000  # of the documents that a worker gets at once
 _FEW_BATCHES = 2  # with fewer, processes are not worth their start

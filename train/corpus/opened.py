@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
 from configs.files import Record, read_record
 from configs.schema import FilesData, RunConfig
@@ -16,28 +17,24 @@ from train.rows import Corpus
 MANY_EPOCHS = 4  # "Scaling data-constrained language models", section 1
 
 
-class Part(Record):
-    """Where the tokens of a source lie, for training and held out: a file (of the corpus directory, unless its path is
-    absolute), and from which to which of its tokens."""
-
-    train: tuple[str, int, int]
-    held_out: tuple[str, int, int]
+Place = tuple[str, int, int]
+"""Where tokens lie: a file (of the corpus directory, unless its path is absolute), from which to which token of it."""
 
 
 class Parts(Record):
     """parts.json: what `open_corpus` opens."""
 
-    parts: tuple[Part, ...]
+    train: tuple[Place, ...] = Field(description="of each source")
+    held_out: tuple[Place, ...] = Field(description="of each source, or the one of its own")
 
 
 def open_corpus(directory: Path, config: RunConfig) -> Corpus:
     """Memory-map what `prepare` wrote."""
     data, train = files_data(config), config.train
     facts, length = read_record(directory / "facts.json", CorpusFacts), train.sequence_length
-    parts = read_record(directory / "parts.json", Parts).parts
-    stride = stride_of(data, length)
-    sources = [PackedRows(_tokens(directory, part.train), length, stride) for part in parts]
-    held_out = JoinedRows([PackedRows(_tokens(directory, part.held_out), length, length) for part in parts])
+    parts, stride = read_record(directory / "parts.json", Parts), stride_of(data, length)
+    sources = [PackedRows(_tokens(directory, place), length, stride) for place in parts.train]
+    held_out = JoinedRows([PackedRows(_tokens(directory, place), length, length) for place in parts.held_out])
     size = train.global_batch_rows
     if data.order == "stored":
         return Corpus(lambda step: sources[0][step * size : (step + 1) * size], held_out, facts)
@@ -97,6 +94,6 @@ def stride_of(data: FilesData, length: int) -> int:
     return length + 1 if data.order == "stored" else length
 
 
-def _tokens(directory: Path, place: tuple[str, int, int]) -> Tokens:
+def _tokens(directory: Path, place: Place) -> Tokens:
     name, start, stop = place
     return open_indexed(directory / name).tokens[start:stop]

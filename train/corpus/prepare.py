@@ -4,8 +4,10 @@ import hashlib
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,22 +19,31 @@ from configs.files import atomic_writer, read_record, sha256_of, sha256_of_json,
 from configs.schema import FilesData, RunConfig, SourceConfig
 from train.corpus.cleaning import REPORT, Cleaning
 from train.corpus.documents import Document
-from train.corpus.hygiene import is_held_out
+from train.corpus.hygiene import DECISIONS, is_held_out
 from train.corpus.indexed import Indexed, open_indexed
-from train.corpus.opened import Part, Parts, files_data, stride_of
+from train.corpus.opened import Parts, Place, files_data, stride_of
 from train.corpus.packed import rows_in
 from train.corpus.sources import Skipped, documents_of, files_of, is_tokenised
 from train.corpus.tokenise import Progress, Settings, held_out_stem, tokenise
 from train.corpus.tokenizer import end_of_text_id, read_tokenizer, train_tokenizer
 from train.record import CorpusFacts, SourceFacts
 from train.rows import MARK, UNFINISHED
-from train.teacher_text import teacher_key, teacher_of
+from train.teacher_text import made_by, teacher_key, teacher_of
 
 if TYPE_CHECKING:
     from train.extraction import GeneratedText
 
 _TOKENIZER_SAMPLE = 1 << 23  # characters that a new tokenizer is trained on
 _HASHED_TOGETHER = 1 << 22  # tokens
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A source whose tokens are there."""
+
+    train: Place
+    held_out: Place
+    facts: SourceFacts
 
 
 def prepare(
@@ -52,25 +63,33 @@ def prepare(
     cleaning = Cleaning(data, benchmarks, say) if data.hygiene else None
     directory.mkdir(parents=True, exist_ok=True)
     fingerprints = [_fingerprint(source) for source in data.sources]
+    with _named_held_out():
+        of_held_out = data.held_out and _fingerprint(data.held_out)
     made_of = [_key(data, tokenizer_file), cleaning.key if cleaning else None, teacher_key(config, tokenizer_file)]
-    mark, key = directory / MARK, json.dumps([made_of, fingerprints, config.train.sequence_length])
+    mark, key = directory / MARK, json.dumps([made_of, fingerprints, of_held_out, config.train.sequence_length])
     if mark.is_file() and mark.read_text() == key:
         facts = read_record(directory / "facts.json", CorpusFacts)
     else:
         write_text(mark, UNFINISHED)
         settings = _settings(data, directory, tokenizer_file, say)
         made_of = [*made_of, sha256_of(settings.tokenizer)]  # trained again, it could be another one
+        held_out = _held_out_source(data, directory, sha256_of_json([made_of, of_held_out]), settings, say)
         teacher = teacher_of(config, tokenizer_file)
         if teacher is not None:
             own_key = sha256_of_json([made_of, fingerprints])
             found = [_generated(config, teacher, directory, own_key, settings, say)]
         else:
             found = _parts(config, directory, made_of, fingerprints, settings, say, cleaning)
-        write_record(directory / "parts.json", Parts(parts=tuple(part for part, _ in found)))
-        facts = _facts(config, [known for _, known in found])
+        write_record(
+            directory / "parts.json",
+            Parts(
+                train=tuple(source.train for source in found),
+                held_out=(held_out.train,) if held_out else tuple(source.held_out for source in found),
+            ),
+        )
+        facts = _facts(config, [source.facts for source in found], held_out.facts if held_out else None)
         if teacher is not None:
-            made_by = {"generated_by": teacher.weights_sha256, "generation_flop": teacher.flop}
-            facts = facts.model_copy(update=made_by)
+            facts = facts.model_copy(update=made_by(teacher))
         write_record(directory / "facts.json", facts)
         write_text(mark, key)
     _check_size(config, facts)
@@ -85,13 +104,14 @@ def _parts(
     settings: Settings,
     say: Callable[[str], None],
     cleaning: Cleaning | None,
-) -> list[tuple[Part, SourceFacts]]:
+) -> list[_Source]:
     """Each source's tokens. With hygiene every one depends on all of them, as duplicates do."""
-    found = []
+    found, data = [], files_data(config)
+    row = config.train.sequence_length + 1 if data.order == "stored" else None
     (directory / REPORT).unlink(missing_ok=True)
-    for number, source in enumerate(files_data(config).sources):
+    for number, source in enumerate(data.sources):
         if is_tokenised(source):
-            found.append(_part_of_indexed(source, config, say))
+            found.append(_indexed(source, data.held_out_fraction, row, say))
             continue
         own_key = sha256_of_json([made_of, number, fingerprints] if cleaning else [made_of, fingerprints[number]])
         skipped = Skipped()
@@ -111,10 +131,11 @@ def _generated(
     key: str,
     settings: Settings,
     say: Callable[[str], None],
-) -> tuple[Part, SourceFacts]:
+) -> _Source:
     """Text of the reference to train on; the files are there for the held-out loss."""
     data = files_data(config)
-    tokenised = next((source.label for source in data.sources if is_tokenised(source)), None)
+    read = data.sources if data.held_out is None else ()
+    tokenised = next((source.label for source in read if is_tokenised(source)), None)
     if data.hygiene or tokenised:
         what = f"{tokenised} came tokenised" if tokenised else "data.hygiene would change it"
         raise BadInputError(
@@ -123,7 +144,7 @@ def _generated(
         )
     skipped = Skipped()
     generated = (replace(d, held_out=False) for d in teacher.documents(config.train.distillation.documents))
-    natural = chain.from_iterable(documents_of(source, skipped) for source in data.sources)
+    natural = chain.from_iterable(documents_of(source, skipped) for source in read)
     held_out = (replace(d, held_out=True) for d in natural if is_held_out(d.text, data.held_out_fraction))
     documents = chain(generated, held_out)
     found = _tokenised(teacher.source, documents, directory / "0", key, settings, say, skipped)
@@ -131,14 +152,40 @@ def _generated(
     return found
 
 
+def _held_out_source(
+    data: FilesData, directory: Path, key: str, settings: Settings, say: Callable[[str], None]
+) -> _Source | None:
+    """The tokens of `data.held_out`, all of them its `train` part; None where the sources hold some out."""
+    source = data.held_out
+    if source is None:
+        return None
+    with _named_held_out():
+        if is_tokenised(source):
+            return _indexed(source, 0, None, say)
+        skipped = Skipped()
+        return _tokenised(
+            source.label, documents_of(source, skipped), directory / "held-out", key, settings, say, skipped
+        )
+
+
+@contextmanager
+def _named_held_out() -> Iterator[None]:
+    """What is wrong with `data.held_out` is said of that key: it is read as a source is."""
+    try:
+        yield
+    except BadInputError as error:
+        raise BadInputError(str(error).replace("data.sources", "data.held_out")) from None
+
+
 def _exhaust(documents: Iterable[Document]) -> None:
     deque(documents, maxlen=0)
 
 
 def _key(data: FilesData, tokenizer_file: Path | None) -> str:
-    """What the tokens depend on beside the sources."""
+    """What the tokens depend on beside the sources' own text."""
     tokenizer = sha256_of(tokenizer_file) if tokenizer_file else "new"
-    return sha256_of_json([data.model_dump(mode="json", exclude={"sources", "tokenizer"}), tokenizer])
+    settings = data.model_dump(mode="json", exclude={"sources", "held_out", "tokenizer"})
+    return sha256_of_json([settings, tokenizer, metadata.version("tokenizers"), DECISIONS])
 
 
 def _fingerprint(source: SourceConfig) -> str:
@@ -183,7 +230,7 @@ def _tokenised(
     settings: Settings,
     say: Callable[[str], None],
     skipped: Skipped,
-) -> tuple[Part, SourceFacts]:
+) -> _Source:
     def show(progress: Progress) -> None:
         text_bytes = progress.train.text_bytes + progress.held_out.text_bytes
         say(f"tokenising {name}: {text_bytes / 1e6:,.0f} MB, {progress.taken:,} documents")
@@ -206,27 +253,24 @@ def _tokenised(
         held_out_sha256=_looked_through(held_out, 0, len(held_out.tokens))[0],
         largest_id=largest,
     )
-    return (
-        Part(
-            train=(stem.name, 0, len(train.tokens)),
-            held_out=(held_out_stem(stem).name, 0, len(held_out.tokens)),
-        ),
-        facts,
-    )
+    of_train, of_held_out = (stem.name, 0, len(train.tokens)), (held_out_stem(stem).name, 0, len(held_out.tokens))
+    return _Source(of_train, of_held_out, facts)
 
 
-def _part_of_indexed(source: SourceConfig, config: RunConfig, say: Callable[[str], None]) -> tuple[Part, SourceFacts]:
-    """A .bin is read where it lies. It has no text to hash, so its end is held out."""
+def _indexed(source: SourceConfig, fraction: float, row: int | None, say: Callable[[str], None]) -> _Source:
+    """A .bin is read where it lies. It has no text to hash, so its end is held out: `fraction` of it.
+
+    `row`: tokens of a row that is read in the stored order; None: in another.
+    """
     assert source.path is not None
-    data, length = files_data(config), config.train.sequence_length
     path = Path(source.path).resolve()
     indexed = open_indexed(path)
     n = len(indexed.tokens)
-    kept = math.floor((1 - data.held_out_fraction) * n)
+    kept = math.floor((1 - fraction) * n)
     documents, border = indexed.document_from(kept)
-    if data.order == "stored":
-        _check_stored(path, indexed, length)
-        border = kept // (length + 1) * (length + 1)
+    if row is not None:
+        _check_stored(path, indexed, row)
+        border = kept // row * row if fraction else n
     say(f"reading {source.label}: {n:,} tokens")
     sha256, largest = _looked_through(indexed, 0, border)
     held_out_sha256, largest_held_out = _looked_through(indexed, border, n)
@@ -241,13 +285,13 @@ def _part_of_indexed(source: SourceConfig, config: RunConfig, say: Callable[[str
         held_out_sha256=held_out_sha256,
         largest_id=max(largest, largest_held_out),
     )
-    return Part(train=(str(path), 0, border), held_out=(str(path), border, n)), facts
+    return _Source((str(path), 0, border), (str(path), border, n), facts)
 
 
-def _check_stored(path: Path, indexed: Indexed, length: int) -> None:
+def _check_stored(path: Path, indexed: Indexed, row: int) -> None:
     """Rows of another length than the file was shuffled in would be cut from the middle of its rows."""
     size = indexed.row_size()
-    if size and len(indexed.sizes) > 1 and size % (length + 1):
+    if size and len(indexed.sizes) > 1 and size % row:
         raise BadInputError(
             f"train.sequence_length: {path.name} holds rows of {size:,} tokens; with data.order 'stored' "
             f"take train.sequence_length={size - 1}"
@@ -268,14 +312,21 @@ def _looked_through(indexed: Indexed, start: int, stop: int) -> tuple[str, int]:
     return digest.hexdigest(), largest
 
 
-def _facts(config: RunConfig, sources: Sequence[SourceFacts]) -> CorpusFacts:
+def _facts(config: RunConfig, sources: Sequence[SourceFacts], own: SourceFacts | None) -> CorpusFacts:
+    """Of all `sources` together, and of the held-out text: `own`, or what each of them holds out."""
     data, length = files_data(config), config.train.sequence_length
     rows = [rows_in(source.tokens, length, stride_of(data, length)) for source in sources]
-    held_out = sum(rows_in(source.held_out_tokens, length, length) for source in sources)
+    held_out_tokens = [own.tokens] if own else [source.held_out_tokens for source in sources]
+    held_out = sum(rows_in(tokens, length, length) for tokens in held_out_tokens)
     if min(rows) < 1:
         small = sources[rows.index(min(rows))]
         raise BadInputError(
             f"data.sources: {small.name}: its {small.tokens:,} tokens are fewer than one row of "
+            f"train.sequence_length + 1 = {length + 1}"
+        )
+    if own and not held_out:
+        raise BadInputError(
+            f"data.held_out: {own.name}: its {own.tokens:,} tokens are fewer than one row of "
             f"train.sequence_length + 1 = {length + 1}"
         )
     if not held_out:
@@ -296,9 +347,10 @@ def _facts(config: RunConfig, sources: Sequence[SourceFacts]) -> CorpusFacts:
         tokens=sum(rows) * length,
         positions=sum(rows) * length,
         held_out_tokens=held_out * length,
-        held_out_sha256=_together([source.held_out_sha256 for source in sources]),
+        held_out_sha256=own.sha256 if own else _together([source.held_out_sha256 for source in sources]),
         bytes_per_token=sum(known) / tokens if len(known) == len(sources) else None,
         sources=tuple(source.model_copy(update={"rows": count}) for source, count in zip(sources, rows, strict=True)),
+        held_out_source=own.model_copy(update={"rows": held_out}) if own else None,
     )
 
 

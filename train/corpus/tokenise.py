@@ -233,17 +233,26 @@ class _Worker:
     def __init__(self, settings: Settings, dtype: np.dtype[Any]) -> None:
         self._fraction = settings.held_out_fraction
         tokenizer = read_tokenizer(settings.tokenizer, "tokenizer")
+        self._dtype = dtype
         self._encoder = Encoder(tokenizer, settings.end_of_text, dtype)
 
     def __call__(self, documents: Sequence[Document]) -> _Encoded:
         texts = [document.text for document in documents]
         ids, sizes = self._encoder.encode(texts)
+        if not all(document.ends for document in documents):
+            ids, sizes = self._opened(ids, sizes, np.array([document.ends for document in documents]))
         return _Encoded(
             ids,
             sizes,
             np.array([len(text.encode("utf-8", "surrogatepass")) for text in texts], np.int64),
             np.array([self._holds_out(document) for document in documents], np.bool_),
         )
+
+    def _opened(self, ids: bytes, sizes: NDArray[np.int32], ends: NDArray[np.bool_]) -> tuple[bytes, NDArray[np.int32]]:
+        """Without the end-of-text of documents that do not end."""
+        kept = np.ones(int(sizes.sum(dtype=np.int64)), np.bool_)
+        kept[(np.cumsum(sizes, dtype=np.int64) - 1)[~ends]] = False
+        return np.frombuffer(ids, self._dtype)[kept].tobytes(), sizes - ~ends
 
     def _holds_out(self, document: Document) -> bool:
         return is_held_out(document.text, self._fraction) if document.held_out is None else document.held_out

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,12 @@ def test_what_is_told_before_training_warns_of_many_epochs(mixed: RunConfig, mix
     assert len(list(told(facts, {"a": 0.43, "b": 4.0}))) == 2
 
 
+def _with_seed(config: RunConfig, seed: int) -> RunConfig:
+    return config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
+
+
 def test_another_seed_is_another_order_of_the_same_corpus(mixed: RunConfig, mixed_run: Path) -> None:
-    other = mixed.model_copy(update={"train": mixed.train.model_copy(update={"seed": 5})})
+    other = _with_seed(mixed, 5)
     one, two = (open_corpus(mixed_run / "data", config) for config in (mixed, other))
     assert certificate.of_steps(one.batch, 6) != certificate.of_steps(two.batch, 6)
 
@@ -144,13 +149,23 @@ def test_the_order_is_that_of_any_number_of_ranks_and_of_a_resumed_run(mixed: Ru
 def test_a_corpus_that_changed_is_not_gone_on_with(mixed: RunConfig, mixed_run: Path, tmp_path: Path) -> None:
     shutil.copytree(mixed_run / "data", tmp_path / "data")
     before = open_corpus(mixed_run / "data", mixed)
-    progress = Progress(step=6, data_order_sha256=certificate.of_steps(before.batch, 6))
+    progress = Progress(corpus_sha256=before.facts.sha256)
+    for step in range(6):
+        progress.read(before.batch(step))
+        progress.add(1.0, 1)
+    assert progress.data_order_sha256 == certificate.of_steps(before.batch, 6)
+    progress = Progress.of_state(json.loads(json.dumps(progress.state())))
     check_data_order(progress, open_corpus(tmp_path / "data", mixed))
     tokens = np.fromfile(tmp_path / "data" / "0.bin", np.uint16)
     tokens.sort()
     tokens.tofile(tmp_path / "data" / "0.bin")
     with pytest.raises(BadInputError, match="data: the corpus or its order is not what the run began with"):
         check_data_order(progress, open_corpus(tmp_path / "data", mixed))
+    with pytest.raises(BadInputError, match=r"what the run began with: step 1 would read other tokens than it did"):
+        check_data_order(progress, open_corpus(mixed_run / "data", _with_seed(mixed, 5)))
+    other = progress.state() | {"corpus_sha256": "0" * 64}
+    with pytest.raises(BadInputError, match=r"its sha256 is [0-9a-f]{12}…, the checkpoint's is 000000000000…"):
+        check_data_order(Progress.of_state(other), before)
 
 
 def test_a_preparation_that_was_cut_short_is_ended_before_anything_trains(
@@ -165,6 +180,29 @@ def test_a_preparation_that_was_cut_short_is_ended_before_anything_trains(
             _prepare(mixed, tmp_path / "run")
     assert not (tmp_path / "run" / "config.yaml").exists()  # without which no worker starts
     assert _prepare(mixed, tmp_path / "run").corpus == read_record(mixed_run / "manifest.json", Manifest).corpus
+
+
+def test_it_is_prepared_again_where_the_rules_or_the_tokenizers_library_are_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = _with_tokenizer(tmp_path)
+    config = files_config(tmp_path, [{"path": write_stories(tmp_path / "a", 40)}], tokenizer=tokenizer)
+
+    def prepared() -> bool:
+        """Whether anything was tokenised."""
+        said: list[str] = []
+        prepare_run(config, tmp_path / "run", said.append)
+        return any("tokenising" in line for line in said)
+
+    assert prepared()
+    assert not prepared()
+    monkeypatch.setattr("train.corpus.prepare.DECISIONS", 10**6)
+    assert prepared()
+    assert not prepared()
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == "tokenizers" else version(name))
+    assert prepared()
+    assert not prepared()
 
 
 def test_text_that_changed_since_is_noticed(tmp_path: Path) -> None:
@@ -197,6 +235,64 @@ def test_a_stored_order_is_read_as_it_lies(tmp_path: Path) -> None:
     assert corpus.facts.rows == 36
     assert corpus.held_out[0:1].tolist() == [rows[36]]
     assert corpus.facts.held_out_tokens == 4 * 32
+
+
+def test_a_stored_order_is_trained_on_to_its_last_row_with_a_held_out_text_of_its_own(tmp_path: Path) -> None:
+    """Pythia's whole run reads its whole corpus: 143,000 steps of 1,024 rows are all its 146,432,000 rows."""
+    rows = np.random.default_rng(0).integers(0, 500, (24, 33)).tolist()
+    source = _tokenised(tmp_path, rows)
+    tokenizer = _with_tokenizer(tmp_path)
+    text = {"path": write_stories(tmp_path / "valid", 5), "name": "valid"}
+
+    def config(**data: Any) -> RunConfig:
+        return files_config(tmp_path, [source], "train.steps=6", order="stored", tokenizer=tokenizer, **data)
+
+    corpus = _opened(config(held_out=text, held_out_fraction=0), tmp_path / "run")
+    assert np.concatenate([corpus.batch(step) for step in range(6)]).tolist() == rows
+    assert (corpus.facts.rows, corpus.facts.sources[0].held_out_tokens) == (24, 0)
+    own = corpus.facts.held_out_source
+    assert own is not None
+    assert (own.name, own.documents, own.rows) == ("valid", 5, len(corpus.held_out))
+    assert corpus.facts.held_out_sha256 == own.sha256
+    assert corpus.facts.held_out_tokens == own.rows * 32
+    ids = np.concatenate([*corpus.held_out[0:1], *corpus.held_out[1 : own.rows][:, 1:]])
+    expected = "".join(f"{story}<|endoftext|>" for story in stories(5))
+    assert _decoded(tmp_path / "run", ids) == expected[: len(_decoded(tmp_path / "run", ids))]
+    with pytest.raises(BadInputError, match=r"data.order: stored: 22 rows are there .* needs 24; lower train.steps"):
+        _prepare(config(held_out_fraction=0.05), tmp_path / "short")
+
+
+def test_a_tokenised_text_may_be_the_held_out_one(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    valid = _tokenised(tmp_path / "v", [[7] * 40, [8] * 59])
+    source, tokenizer = {"path": write_stories(tmp_path / "a", 40)}, _with_tokenizer(tmp_path)
+    config = files_config(tmp_path, [source], tokenizer=tokenizer, held_out=valid, held_out_fraction=0)
+    corpus = _opened(config, tmp_path / "run")
+    assert corpus.facts.documents == 40  # none is held out
+    assert corpus.held_out[0:9].tolist() == [[7] * 33, [7] * 8 + [8] * 25, [8] * 33]
+    _tokenised(tmp_path / "v", [[7] * 99])
+    with pytest.raises(BadInputError, match=r"the held-out text is not what the run began with"):
+        _prepare(config, tmp_path / "run")
+
+
+def test_a_held_out_text_that_cannot_work_is_one_line(tmp_path: Path) -> None:
+    source, tokenizer = {"path": write_stories(tmp_path / "a", 40)}, _with_tokenizer(tmp_path)
+    (tmp_path / "few.txt").write_text("Only this.")
+    (tmp_path / "none.txt").write_text(" ")
+
+    def refused(message: str, held_out: dict[str, Any] | None, fraction: float = 0) -> None:
+        with pytest.raises(BadInputError, match=message) as caught:
+            keys = {"held_out": held_out, "held_out_fraction": fraction, "tokenizer": tokenizer}
+            _prepare(files_config(tmp_path, [source], **keys), tmp_path / "run")
+        assert "\n" not in str(caught.value)
+
+    refused(r"`held_out_fraction` 0 needs `held_out`, a source of its own", None)
+    refused(r"`held_out` takes the place of `held_out_fraction`, which is 0.1; set that to 0", {"path": "few.txt"}, 0.1)
+    refused(r"`held_out` is read whole and once; leave out its `weight`", {"path": "few.txt", "weight": 2})
+    refused(r"^data.held_out: .*nowhere.txt: no such file", {"path": "nowhere.txt"})
+    refused(r"^data.held_out: none: has no text in it", {"path": "none.txt"})
+    refused(r"^data.held_out: few: its \d+ tokens are fewer than one row of .* 33", {"path": "few.txt"})
+    refused(r"^data.held_out: theirs: has token ids up to 600", _tokenised(tmp_path, [[600] * 40]))
 
 
 def test_a_tokenised_corpus_keeps_its_end_for_the_held_out_loss(tmp_path: Path) -> None:
