@@ -96,7 +96,7 @@ def plan_evaluations(config: str, on: str, overrides: Sequence[str], steps: Sequ
     _check_shared(where, 1)
     for step in steps:
         path = directory / "checkpoints" / name_of(step)
-        if not isinstance(where.site, Kubernetes) and not path.is_dir():
+        if isinstance(where.site, Slurm) and not path.is_dir():  # of other schedulers the directory is not seen here
             there = ", ".join(str(step_of(each)) for each in all_of(path.parent))
             raise BadInputError(f"--evaluate {step}: {path}: no such checkpoint; there are: {there or 'none'}")
     config_path = str(directory / "launch" / "evaluation.yaml")

@@ -157,7 +157,8 @@ def test_a_node_without_its_accelerators_is_named_before_the_first_step(
 def test_a_sweeps_ladder_and_evaluations_of_checkpoints_are_arrays(slurm: Slurm, shared: Path, tmp_path: Path) -> None:
     """Most of the ladder is trained before, which the array leaves as it is."""
     path, where = tmp_path / "tiny.yaml", profile(shared, exclusive=False)
-    path.write_text(yaml.safe_dump(TINY))
+    saving = {"checkpoint": {"every_steps": 60, "keep_last": 2}}
+    path.write_text(yaml.safe_dump(TINY | {"base": TINY["base"] | {"train": TINY["base"]["train"] | saving}}))
     sweep, directory = load_sweep(path), shared / "tiny"
     found = {name: settings for name, settings in members(sweep).items() if name != HELD_OUT}
     *before, one, other = found
@@ -179,7 +180,14 @@ def test_a_sweeps_ladder_and_evaluations_of_checkpoints_are_arrays(slurm: Slurm,
     assert json.loads((directory / "sweep.json").read_text())["held_out"]["name"] == HELD_OUT
 
     run_dir, steps = directory / HELD_OUT, [step_of(each) for each in all_of(directory / HELD_OUT / "checkpoints")]
-    arguments = ("--evaluate", ",".join(map(str, steps)), "--run-dir", str(run_dir), "--set", "evaluation.limit=4")
+    arguments = (
+        "--evaluate",
+        ",".join(map(str, steps)),
+        "--run-dir",
+        str(run_dir),
+        "--set",
+        "evaluation.items={facts: 20}",
+    )
     submitted = command("launch", str(run_dir / "config.yaml"), "--on", where, *arguments, slurm=slurm)
     assert submitted.returncode == 0, submitted.stderr
     finish(slurm, submitted)
