@@ -24,6 +24,9 @@ Fraction = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=1)]
 HalfOpenFraction = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, lt=1)]
 
 
+Initialisation = Literal["paper", "scaled_normal", "transformers"]
+
+
 class Section(BaseModel):
     """A part of the configuration: frozen, and a key that it does not know is an error."""
 
@@ -214,9 +217,11 @@ class TrainConfig(Section):
     zero_stage: Annotated[Literal[0, 1, 2, 3], BeforeValidator(_not_a_bool)] = 1
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, fp32 on a CPU")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    initialisation: Literal["paper", "transformers"] = Field(
+    initialisation: Initialisation = Field(
         "paper",
-        description="paper: as the family's paper says; transformers: as its class does",
+        description="paper: as the family's paper says; scaled_normal: std 0.02, and 0.02/√(2L) where a matrix writes "
+        "into the residual stream (GPT-2's, and GPT-NeoX's where its configuration names none); transformers: as its "
+        "class does",
     )
     activation_checkpointing: bool = Field(
         False, description="each layer is computed again in the backward pass: less memory, a third more work"

@@ -48,7 +48,7 @@ def _head(start: Start, name: str | None, command: str, estimates: Sequence[str]
         )
     else:
         yield from _comment(f"The recipe is that of the {known.recipe.suite} suite: configs/recipes.")
-    for note in known.recipe.notes if known else ():
+    for note in known.notes if known else ():
         yield from _comment(f"- {note}")
     yield "#"
     yield from _comment(f"What it takes: {size_words(start.budget)}.")
@@ -166,8 +166,8 @@ def _train(start: Start, layout: Plan | None) -> Iterator[str]:
     yield f"  sequence_length: {budget.sequence_length}"
     yield from _batch(start, layout)
     yield from _precision(known, layout)
-    origin = _origin(known, "initialisation", known.recipe.initialisation if known else None)
-    yield f"  initialisation: paper{origin}"
+    origin = _origin(known, "initialisation", known.initialisation if known else None)
+    yield f"  initialisation: {known.model.initialise if known else 'paper'}{origin}"
     yield "  seed: 0"
     yield from _optimizer(known)
     yield from _schedule(start)
@@ -205,7 +205,7 @@ def _batch(start: Start, layout: Plan | None) -> Iterator[str]:
 
 
 def _precision(known: KnownRecipe | None, layout: Plan | None) -> Iterator[str]:
-    theirs = known.recipe.precision if known else None
+    theirs = known.precision if known else None
     if theirs is None:
         yield f"  precision: auto{_origin(known, 'precision', None)}"
     elif layout is None:
@@ -242,6 +242,10 @@ def _evaluation(start: Start) -> Iterator[str]:
     known = start.original.known
     if known is None:
         yield from _comment("On which benchmarks the original was published is not known: four usual ones are taken.")
+    else:
+        yield from _comment(
+            f"Of the benchmarks that it was published with these are not here: {known.recipe.left_out}."
+        )
     yield "evaluation:"
     yield "  suite: lm_eval"
     tasks, shots = (known.recipe.tasks, known.recipe.shots) if known else (USUAL_TASKS, 0)
@@ -254,13 +258,9 @@ def _origin(known: KnownRecipe | None, part: Part, what: str | None) -> str:
     said = [what] if what else []
     if known is None:
         said.append("not known of the original: this harness's default")
-    elif part in known.recipe.sources:
-        said.append(known.recipe.sources[part])
-    elif part in known.recipe.stand_ins:
-        said.append(f"not published; taken instead: {known.recipe.stand_ins[part]}")
     else:
-        said.append("not published")
-    return f"  # {'; '.join(said)}" if said else ""
+        said.append(known.origin(part))
+    return f"  # {'; '.join(said)}"
 
 
 def _comment(words: str) -> Iterator[str]:
