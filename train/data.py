@@ -1,16 +1,20 @@
 """The data of a run, from its configuration: the generated world's documents, or files of real text."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from configs.errors import BadInputError
-from configs.schema import FilesData, RunConfig
+from configs.files import write_text
+from configs.schema import FilesData, RunConfig, SourceConfig
 from train import generated
 from train.corpus import opened
 from train.corpus import prepare as files
-from train.corpus.sources import found_offline
+from train.corpus.sources import hub_name, pinned
 from train.record import CorpusFacts
 from train.rows import MARK, UNFINISHED, Corpus
+
+COMMITS = "commits.json"  # of the hub's data sets, as they were when the corpus was begun
 
 
 def prepare(
@@ -27,11 +31,34 @@ def prepare(
     cannot be read, or is too small for the run.
     """
     if isinstance(config.data, FilesData):
-        if config.offline is not None:
-            found = tuple(found_offline(source, Path(config.offline)) for source in config.data.sources)
-            config = config.model_copy(update={"data": config.data.model_copy(update={"sources": found})})
-        return files.prepare(config, directory, tokenizer_file, say, benchmarks)
+        found = _pinned(config.data.sources, config.offline, directory)
+        there = config.model_copy(update={"data": config.data.model_copy(update={"sources": found})})
+        facts = files.prepare(there, directory, tokenizer_file, say, benchmarks)
+        return _with_commits(facts, config.data.sources, found)
     return generated.prepare(config, directory, tokenizer_file, say)
+
+
+def _pinned(sources: Sequence[SourceConfig], bundle: str | None, directory: Path) -> tuple[SourceConfig, ...]:
+    """Data sets of the hub by commit: once for a run directory, which a branch that moves on leaves as it is."""
+    record = directory / COMMITS
+    commits: dict[str, str] = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    found = tuple(pinned(source, Path(bundle) if bundle else None, commits) for source in sources)
+    asked = zip(sources, found, strict=True)
+    known = {hub_name(source): there.revision for source, there in asked if source.dataset and there.revision}
+    if known and known != commits:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not (directory / MARK).is_file():
+            write_text(directory / MARK, UNFINISHED)
+        write_text(record, json.dumps(known, indent=1) + "\n")
+    return found
+
+
+def _with_commits(facts: CorpusFacts, asked: Sequence[SourceConfig], found: Sequence[SourceConfig]) -> CorpusFacts:
+    of = {
+        a.label: {"dataset": a.dataset, "revision": f.revision} for a, f in zip(asked, found, strict=True) if a.dataset
+    }
+    sources = tuple(source.model_copy(update=of.get(source.name, {})) for source in facts.sources)
+    return facts.model_copy(update={"sources": sources})
 
 
 def open_corpus(directory: Path, config: RunConfig) -> Corpus:

@@ -1,5 +1,6 @@
 """The hub as the real client meets it: each failure is one line with its mend, revisions are known by their bytes."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -31,12 +32,15 @@ told = {
     "doctor": run("doctor", id),
     "doctor revision": run("doctor", id, "--revision", "step3"),
     "yaml": pathlib.Path("step1.yaml").read_text(),
+    "init shards": run("init", id, "--revision", "shards", "--output", "shards.yaml"),
 }
 from configs.loader import load_config
 from train.reference import load_reference
 config = load_config("step1.yaml")
 facts = load_reference(config.reference, config.revision, pinned=config.reference_sha256).facts
 told["sha256"] = facts.sha256
+told["shards"] = load_config("shards.yaml").reference_sha256
+told["shards read"] = load_reference(id, "shards", pinned=told["shards"]).facts.sha256
 print(json.dumps(told))
 """
 
@@ -65,6 +69,13 @@ def test_init_pins_commit_and_bytes_and_the_reference_that_comes_has_them(told: 
     assert set(told["sha256"]) == set(FILES[COMMITS["step1"]])
     assert "steps: 1  #" in told["yaml"]
     assert "horizon_steps: 143000" in told["yaml"]
+
+
+def test_init_pins_the_index_each_shard_and_what_is_beside_the_tokenizer(told: dict[str, Any]) -> None:
+    assert told["init shards"]["code"] == 0, told["init shards"]
+    files = FILES[COMMITS["shards"]]
+    assert told["shards"] == {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
+    assert told["shards read"] == told["shards"]
 
 
 @pytest.mark.parametrize(
