@@ -136,4 +136,5 @@ def _copy(source: Path, place: Path, written: Mapping[str, str | None], only: Se
 
 
 def _size(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"
+    unit, size = next(((name, each) for name, each in (("GB", 1e9), ("MB", 1e6)) if count >= each), ("kB", 1e3))
+    return f"{count / size:,.1f} {unit}"

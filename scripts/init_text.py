@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from configs.recipes import KnownRecipe, Part
-from configs.schema import OptimizerConfig, ScheduleConfig
+from configs.schema import FilesData, OptimizerConfig, ScheduleConfig
 from extrapolate.throughput import Plan
 from scripts.init import MICRO_BATCH, Start
 from scripts.init_estimate import loss_words, size_words
@@ -152,11 +152,15 @@ def _data(start: Start) -> Iterator[str]:
     said = f"The original's corpus: {known.recipe.corpus}." if known else "The original's corpus is not known."
     yield from _comment(
         f"{said} Name the text to train on in its place (docs/corpora.md): files, a data set of the hub, or a "
-        "tokenised corpus. With `hygiene: {}` duplicates and the text of the benchmarks below are taken out."
+        "tokenised corpus."
     )
     yield "data:"
     yield "  sources:"
-    yield "    - path: corpus/*.jsonl.zst  # a place for yours"
+    yield "    - path: corpus/*.jsonl.zst  # a place for yours; or {dataset: ID, subset: …, split: train, revision: …}"
+    held_out = FilesData.model_fields["held_out_fraction"].default
+    yield f"  held_out_fraction: {held_out}  # of the documents, kept from training for the held-out loss"
+    yield "  # hygiene: {}  # duplicates and the text of the benchmarks below are taken out (docs/corpora-hygiene.md)"
+    yield "  # order: stored  # one tokenised source in the order that it lies in, as Pythia's; left out: shuffled"
 
 
 def _train(start: Start, layout: Plan | None) -> Iterator[str]:

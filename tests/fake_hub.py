@@ -17,7 +17,7 @@ COMMITS = {"main": "a" * 40, "step1": "b" * 40, "step2": "a" * 40, "step4": "c" 
 CONFIG = json.dumps({"model_type": "gpt_neox", "hidden_size": 512, "num_hidden_layers": 6, "num_attention_heads": 8}
                     | {"intermediate_size": 2048, "max_position_embeddings": 2048, "vocab_size": 50304})  # fmt: skip
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-# By commit: step2 has main's weights, step1 its own; step4 only pickled ones.
+# By commit (the environment's MODEL_MAIN moves main): step2 has main's weights, step1 its own; step4 only pickled ones.
 FILES = {
     "a" * 40: {"config.json": CONFIG, "tokenizer.json": "{}", "model.safetensors": "the last weights"},
     "b" * 40: {"config.json": CONFIG, "tokenizer.json": "{}", "model.safetensors": "the first weights"},
@@ -156,7 +156,8 @@ class Handler(BaseHTTPRequestHandler):
         return repository == REPOSITORY
 
     def _commit(self, revision: str) -> str | None:
-        commit = COMMITS.get(revision) or (revision if revision in FILES else None)
+        moved = os.environ.get("MODEL_MAIN") if revision == "main" else None
+        commit = moved or COMMITS.get(revision) or (revision if revision in FILES else None)
         if commit is None:
             self._answer(404, {"error": "Invalid rev id"}, {"X-Error-Code": "RevisionNotFound"})
         return commit

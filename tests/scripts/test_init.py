@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from configs.errors import BadInputError
 from configs.loader import load_config
 from configs.recipes import recipe_of_preset, recipes
+from configs.schema import FilesData
 from scripts.cli import app
 from scripts.fetch import collect
 from scripts.init import start
@@ -75,6 +76,20 @@ def test_a_reference_that_changed_since_is_refused(reference: Path, tmp_path: Pa
     config = load_config(tmp_path / "run.yaml", SMALL)
     with pytest.raises(BadInputError, match=r"reference_sha256.model.safetensors: [0-9a-f]{12}… is pinned, but .* has"):
         prepare_run(config, tmp_path / "run", lambda text: None)
+
+
+def test_the_choices_of_data_are_shown_and_each_can_be_taken(tmp_path: Path) -> None:
+    text = written(start("pythia-14m", None, None), "", None, here=False)[1]
+    assert "  held_out_fraction: 0.005  #" in text
+    chosen = text
+    for line in ("hygiene: {}", "order: stored"):
+        assert f"  # {line}  #" in text
+        chosen = chosen.replace(f"  # {line}", f"  {line}")
+    (tmp_path / "run.yaml").write_text(chosen)
+    data = load_config(tmp_path / "run.yaml").data
+    assert isinstance(data, FilesData)
+    assert data.hygiene is not None
+    assert data.order == "stored"
 
 
 EVERY_MODEL = [name for recipe in recipes() for name in recipe.models]

@@ -41,6 +41,13 @@ facts = load_reference(config.reference, config.revision, pinned=config.referenc
 told["sha256"] = facts.sha256
 told["shards"] = load_config("shards.yaml").reference_sha256
 told["shards read"] = load_reference(id, "shards", pinned=told["shards"]).facts.sha256
+pathlib.Path("fetched.yaml").write_text("{name: fetched, reference: EleutherAI/pythia-70m}")
+def fetched():
+    done = run("fetch", "fetched.yaml", "--to", "bundle")
+    return done | {"weights": pathlib.Path("bundle/models/EleutherAI--pythia-70m/main/model.safetensors").read_text()}
+told |= {"fetch": fetched(), "fetch again": fetched()}
+os.environ["MODEL_MAIN"] = "b" * 40
+told["fetch moved"] = fetched()
 print(json.dumps(told))
 """
 
@@ -102,6 +109,17 @@ def test_doctor_finds_a_copy_by_what_the_hub_says_of_the_weights(told: dict[str,
     assert told["doctor"]["code"] == 1
     assert "step2, main have the same weights, to the bit" in told["doctor"]["out"]
     assert "step4" in told["doctor"]["out"]
+
+
+def test_fetch_says_the_bytes_and_takes_a_main_that_moved_anew_naming_both_commits(told: dict[str, Any]) -> None:
+    first, again, moved = (told[key] for key in ("fetch", "fetch again", "fetch moved"))
+    assert (first["code"], again["code"], moved["code"]) == (0, 0, 0), first
+    size = sum(map(len, FILES[COMMITS["main"]].values()))
+    assert f"fetching {REPOSITORY}: {size / 1e3:.1f} kB in 3 files" in first["err"]
+    assert again["err"] == ""
+    assert f"has commit {COMMITS['main']}, and it is {COMMITS['step1']} now: taken anew" in moved["err"]
+    assert first["weights"] == again["weights"] == FILES[COMMITS["main"]]["model.safetensors"]
+    assert moved["weights"] == FILES[COMMITS["step1"]]["model.safetensors"]
 
 
 def test_without_a_network_there_is_a_way_out(tmp_path: Path) -> None:

@@ -60,7 +60,13 @@ def pinned(source: SourceConfig, bundle: Path | None, commits: Mapping[str, str]
     else:
         commit = commits.get(hub_name(source)) or hub_data.commit_of(source.dataset, source.revision)
         return source.model_copy(update={"revision": commit})
-    here = {"dataset": str(place), "revision": offline.commit_at(place), "name": source.label}
+    known = offline.commit_at(place)
+    if known is None:
+        raise BadInputError(
+            f"offline: {place}: has no {offline.COMMIT}, which says what commit of the hub it is; {offline.FETCH}; "
+            "files of your own are named by data.sources.path"
+        )
+    here = {"dataset": str(place), "revision": known, "name": source.label}
     return source.model_copy(update=here)
 
 
