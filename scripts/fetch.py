@@ -37,23 +37,20 @@ def _reference(config: RunConfig, bundle: Path, say: Callable[[str], None]) -> s
     if Path(config.reference).is_dir():
         return f"reference: {config.reference} is a directory: it is not copied"
     place = offline.model_place(bundle, config.reference, config.revision)
-    commit, size = _commit_of_model(config)
-    if not _is_there(place, commit, config.reference, say):
-        say(f"fetching {config.reference}{size}")
-        asked = config.revision if _is_offline(config) else commit
-        source = locate(config.reference, asked, config.offline)
-        pin(source)  # whole, before it is copied
-        _copy(source, place, {offline.COMMIT: commit})
-    return f"reference: {config.reference}, {len(pin(place))} files with their sha256 in {place}"
-
-
-def _commit_of_model(config: RunConfig) -> tuple[str | None, str]:
-    """The commit that the revision is now, and in words its bytes; of a copy, which commit that is."""
-    assert config.reference is not None
     if _is_offline(config):
-        return offline.commit_at(locate(config.reference, config.revision, config.offline)), ""
-    found = hub.describe(config.reference, config.revision)
-    return found.commit, f": {_size(sum(found.sizes.values()))} in {len(found.sizes)} files"
+        source = locate(config.reference, config.revision, config.offline)
+        commit = offline.commit_at(source)
+        if not _is_there(place, commit, config.reference, say):
+            pin(source)  # whole, before it is copied
+            _copy(source, place, {offline.COMMIT: commit})
+    else:
+        found = hub.describe(config.reference, config.revision)
+        if not _is_there(place, found.commit, config.reference, say):
+            say(f"fetching {config.reference}: {_size(sum(found.sizes.values()))} in {len(found.sizes)} files")
+            source = locate(config.reference, found.commit)
+            pin(source)
+            _copy(source, place, {offline.COMMIT: found.commit}, list(found.sizes))
+    return f"reference: {config.reference}, {len(pin(place))} files with their sha256 in {place}"
 
 
 def _is_offline(config: RunConfig) -> bool:

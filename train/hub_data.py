@@ -10,6 +10,7 @@ from configs.errors import BadInputError
 from train.hub import one_line
 
 KIND = "data set"
+_PATHS_A_REQUEST = 500
 
 
 class DatasetPart(NamedTuple):
@@ -69,14 +70,16 @@ def part_of(dataset: str, commit: str, subset: str | None, split: str) -> Datase
             )
         files = {name: found[name] for name in splits_of(split)}
         paths = [path for names in files.values() for path in names]
-        rows = HfApi().get_paths_info(dataset, paths, revision=commit, repo_type="dataset")
+        together = [paths[at : at + _PATHS_A_REQUEST] for at in range(0, len(paths), _PATHS_A_REQUEST)]
+        asked = (HfApi().get_paths_info(dataset, some, revision=commit, repo_type="dataset") for some in together)
+        size = sum(getattr(row, "size", 0) for rows in asked for row in rows)
         try:
             card = DatasetCard.load(hf_hub_download(dataset, "README.md", revision=commit, repo_type="dataset"))
             told = MetadataConfigs.from_dataset_card_data(card.data).get(config.name, {})
         except EntryNotFoundError:
             told = {}
     parameters = {key: value for key, value in told.items() if key not in ("config_name", "data_files", "data_dir")}
-    return DatasetPart(config.name, files, parameters, sum(getattr(row, "size", 0) for row in rows))
+    return DatasetPart(config.name, files, parameters, size)
 
 
 def download(dataset: str, commit: str, part: DatasetPart) -> Path:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from configs.errors import BadInputError
@@ -76,6 +77,22 @@ def test_a_reference_that_changed_since_is_refused(reference: Path, tmp_path: Pa
     config = load_config(tmp_path / "run.yaml", SMALL)
     with pytest.raises(BadInputError, match=r"reference_sha256.model.safetensors: [0-9a-f]{12}… is pinned, but .* has"):
         prepare_run(config, tmp_path / "run", lambda text: None)
+
+
+def test_one_seed_of_a_suite_has_the_others_as_controls_and_not_itself(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the hub's cache on this machine, as huggingface_hub lays it out."""
+    repository = tmp_path / "hub" / "models--EleutherAI--pythia-14m-seed3"
+    shutil.copytree(reference, repository / "snapshots" / ("c" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("c" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    _written(tmp_path, "EleutherAI/pythia-14m-seed3")
+    config = load_config(tmp_path / "run.yaml")
+    assert config.revision == "c" * 40
+    names = {"pythia-14m", *(f"pythia-14m-seed{n}" for n in range(1, 10))} - {"pythia-14m-seed3"}
+    assert {*config.controls} == {f"EleutherAI/{name}" for name in names}
 
 
 def test_the_choices_of_data_are_shown_and_each_can_be_taken(tmp_path: Path) -> None:
