@@ -57,8 +57,15 @@ class SourceConfig(Section):
     dataset: str | None = Field(None, description="a data set's name on the Hugging Face hub")
     subset: str | None = Field(None, description="of `dataset`: its configuration")
     split: str = Field("train", description="of `dataset`")
-    revision: str | None = Field(None, description="of `dataset`: branch, tag or commit")
-    streaming: bool = Field(True, description="read `dataset` while it is downloaded; false: download it first")
+    revision: str | None = Field(
+        None,
+        description="of `dataset`: branch, tag or commit; left out: main. A run stays with the commit it began with",
+    )
+    streaming: bool = Field(
+        True,
+        description="read `dataset` while it is downloaded; false: download it first, as parts of a split "
+        "(`train[:1%]`) need",
+    )
     key: str = Field("text", description="which field of a JSON line, a Parquet row or a data set's row is the text")
     separator: str | None = Field(
         None,
