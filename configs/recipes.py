@@ -13,7 +13,7 @@ from configs import presets
 from configs.errors import BadInputError
 from configs.files import Record
 from configs.loader import explain, parse_yaml
-from configs.schema import Count, Fraction, HalfOpenFraction, Natural, NonNegative, Positive
+from configs.schema import Count, Fraction, HalfOpenFraction, Initialisation, Natural, NonNegative, Positive
 
 DIRECTORY = Path(__file__).with_name("recipes")
 
@@ -21,6 +21,7 @@ DIRECTORY = Path(__file__).with_name("recipes")
 Part = Literal[
     "batch", "learning_rate", "optimizer", "schedule", "initialisation", "precision", "tokens", "tasks", "controls"
 ]
+Floats = Literal["fp32", "bf16", "fp16"]
 NEEDED: Final[tuple[Part, ...]] = ("batch", "learning_rate", "optimizer", "schedule", "tokens")
 
 
@@ -28,12 +29,31 @@ class TrainedModel(Record):
     """What of a suite's recipe is one model's own. Its name is that of an architecture preset.
 
     `hub`: the ids of models that were trained so. `seeds`: further runs ID-seed1, ID-seed2, … of the first of them.
+    `precision`: of the ids where it is not the suite's. `initialisation` (in words) and `initialise` (the value of
+    `train.initialisation` that does it) likewise. `sources` has the origins of these, `notes` what sources disagree on.
     """
 
     hub: tuple[str, ...] = ()
     learning_rate: Positive
     batch_rows: Count
     seeds: Natural = 0
+    precision: Mapping[str, Floats] = Field(default_factory=dict)
+    initialisation: str | None = None
+    initialise: Initialisation = "paper"
+    sources: Mapping[Part, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _own_values_have_an_origin(self) -> Self:
+        for part in ("precision", "initialisation"):
+            if bool(getattr(self, part)) and part not in self.sources:
+                raise ValueError(f"its own {part} needs an entry in its sources")
+        strange = sorted(self.precision.keys() - {*self.hub})
+        if strange:
+            raise ValueError(f"precision: {strange[0]} is none of the ids in hub")
+        if (self.initialisation is None) != (self.initialise == "paper"):
+            raise ValueError("needs both initialisation and initialise, or neither")
+        return self
 
 
 class RevisionSteps(Record):
@@ -47,7 +67,8 @@ class Recipe(Record):
     """The recipe of a suite of models. A part is published (`sources`) or somebody else's (`stand_ins`), or not there.
 
     Warm-up is a fraction of all tokens or a number of them; the decay goes to `final_fraction` of the peak over
-    `decay_tokens` (all, where that is None). `tasks` are lm-eval's names of the benchmarks that its authors report.
+    `decay_tokens` (all, where that is None). `tasks` are lm-eval's names of the benchmarks that its authors report as
+    accuracies, `left_out` says which of theirs are not among them, and why.
     """
 
     suite: str
@@ -62,11 +83,12 @@ class Recipe(Record):
     warmup_tokens: Count | None = None
     decay_tokens: Count | None = None
     final_fraction: Fraction
-    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    precision: Floats | None = None
     initialisation: str | None = None
     corpus: str
     shots: Natural
     tasks: tuple[str, ...]
+    left_out: str
     revision_steps: RevisionSteps | None = None
     sources: Mapping[Part, str]
     stand_ins: Mapping[Part, str] = Field(default_factory=dict)
@@ -84,12 +106,40 @@ class Recipe(Record):
 
 
 class KnownRecipe(NamedTuple):
-    """A recipe and the model of it that was asked for. `by`: how it was recognised."""
+    """A recipe and the model of it that was asked for. `by`: how it was recognised.
+
+    `hub_id`: which of the model's ids it is taken for, the first where nothing says; None without published weights.
+    """
 
     name: str
     model: TrainedModel
     recipe: Recipe
     by: Literal["id", "shape", "preset"]
+    hub_id: str | None
+
+    @property
+    def precision(self) -> Floats | None:
+        """Of the training; None where it is not published."""
+        return self.model.precision.get(self.hub_id or "", self.recipe.precision)
+
+    @property
+    def initialisation(self) -> str | None:
+        """In words; None where it is not published."""
+        return self.model.initialisation or self.recipe.initialisation
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of the suite's recipe and of this model's."""
+        return (*self.recipe.notes, *self.model.notes)
+
+    def origin(self, part: Part) -> str:
+        """Where a part of it is from, in words: a source, what stands in for one, or that there is none."""
+        own = part in self.model.sources and (part != "precision" or self.hub_id in self.model.precision)
+        source = self.model.sources[part] if own else self.recipe.sources.get(part)
+        if source is not None:
+            return source
+        stand_in = self.recipe.stand_ins.get(part)
+        return f"not published; taken instead: {stand_in}" if stand_in else "not published"
 
     @property
     def batch_tokens(self) -> int:
@@ -121,9 +171,10 @@ class KnownRecipe(NamedTuple):
         return () if steps is None else (*steps.early, *range(steps.every, self.steps + 1, steps.every))
 
     def controls(self, hub_id: str) -> tuple[str, ...]:
-        """Hub ids of the other seeds of the very recipe by which `hub_id` was trained."""
-        first = next(iter(self.model.hub), None)
-        return tuple(f"{first}-seed{n}" for n in range(1, self.model.seeds + 1)) if hub_id == first else ()
+        """Hub ids of the other seeds of the very recipe by which `hub_id` was trained, itself one of them."""
+        first = next(iter(self.model.hub), "")
+        runs = (first, *(f"{first}-seed{n}" for n in range(1, self.model.seeds + 1)))
+        return tuple(run for run in runs if run != hub_id) if hub_id in runs else ()
 
 
 @functools.cache
@@ -140,7 +191,8 @@ def recipe_of_preset(name: str) -> KnownRecipe | None:
 def recipe_of_hub_id(hub_id: str) -> KnownRecipe | None:
     """The recipe of the model of that id; None where none is known. Another seed's id has its suite's recipe."""
     wanted = re.sub(r"-seed\d+$", "", hub_id)
-    return next((known._replace(by="id") for known in _all() if wanted in known.model.hub), None)
+    found = next((known for known in _all() if wanted in known.model.hub), None)
+    return found._replace(by="id", hub_id=wanted) if found else None
 
 
 def recipe_of_shape(shape: Architecture) -> KnownRecipe | None:
@@ -160,7 +212,11 @@ def _padded(shape: Architecture) -> Architecture:
 
 
 def _all() -> list[KnownRecipe]:
-    return [KnownRecipe(name, model, recipe, "preset") for recipe in recipes() for name, model in recipe.models.items()]
+    return [
+        KnownRecipe(name, model, recipe, "preset", next(iter(model.hub), None))
+        for recipe in recipes()
+        for name, model in recipe.models.items()
+    ]
 
 
 def _read(path: Path) -> Recipe:

@@ -24,6 +24,9 @@ Fraction = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=1)]
 HalfOpenFraction = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, lt=1)]
 
 
+Initialisation = Literal["paper", "scaled_normal", "transformers"]
+
+
 class Section(BaseModel):
     """A part of the configuration: frozen, and a key that it does not know is an error."""
 
@@ -54,8 +57,15 @@ class SourceConfig(Section):
     dataset: str | None = Field(None, description="a data set's name on the Hugging Face hub")
     subset: str | None = Field(None, description="of `dataset`: its configuration")
     split: str = Field("train", description="of `dataset`")
-    revision: str | None = Field(None, description="of `dataset`: branch, tag or commit")
-    streaming: bool = Field(True, description="read `dataset` while it is downloaded; false: download it first")
+    revision: str | None = Field(
+        None,
+        description="of `dataset`: branch, tag or commit; left out: main. A run stays with the commit it began with",
+    )
+    streaming: bool = Field(
+        True,
+        description="read `dataset` while it is downloaded; false: download it first, as parts of a split "
+        "(`train[:1%]`) need",
+    )
     key: str = Field("text", description="which field of a JSON line, a Parquet row or a data set's row is the text")
     separator: str | None = Field(
         None,
@@ -141,6 +151,11 @@ class FilesData(Section):
         if self.held_out is not None and self.held_out.weight is not None:
             raise ValueError("`held_out` is read whole and once; leave out its `weight`")
         return self
+
+    @property
+    def every_source(self) -> tuple[SourceConfig, ...]:
+        """All text that is read: the sources, and the held-out one last, if it is one of its own."""
+        return self.sources if self.held_out is None else (*self.sources, self.held_out)
 
 
 def _data_source(value: Any) -> str:
@@ -229,9 +244,11 @@ class TrainConfig(Section):
     zero_stage: Annotated[Literal[0, 1, 2, 3], BeforeValidator(_not_a_bool)] = 1
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, fp32 on a CPU")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    initialisation: Literal["paper", "transformers"] = Field(
+    initialisation: Initialisation = Field(
         "paper",
-        description="paper: as the family's paper says; transformers: as its class does",
+        description="paper: as the family's paper says; scaled_normal: std 0.02, and 0.02/√(2L) where a matrix writes "
+        "into the residual stream (GPT-2's, and GPT-NeoX's where its configuration names none); transformers: as its "
+        "class does",
     )
     activation_checkpointing: bool = Field(
         False, description="each layer is computed again in the backward pass: less memory, a third more work"

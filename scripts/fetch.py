@@ -2,23 +2,25 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from configs.errors import BadInputError, WorkFailedError
 from configs.files import write_text
-from configs.schema import RunConfig
+from configs.schema import FilesData, RunConfig, SourceConfig
 from eval.stock import ask_harness
-from train import hub, offline
+from train import hub, hub_data, offline
+from train.corpus.sources import pinned
 from train.reference import locate, pin
 
 
 def collect(config: RunConfig, bundle: Path, say: Callable[[str], None]) -> Iterator[str]:
     """Bring everything that is not there yet; yields a line for each piece. Errors as of a reference and of tasks.
 
-    Local files that the configuration names are not copied. What is there already is not fetched again.
+    Local files that the configuration names are not copied. What is there already is not fetched again, unless its
+    branch has moved on since. How many bytes a piece takes is said before it is fetched.
     """
     if bundle.exists() and not bundle.is_dir():
         raise BadInputError(f"--to {bundle}: is a file; name a directory")
@@ -35,24 +37,61 @@ def _reference(config: RunConfig, bundle: Path, say: Callable[[str], None]) -> s
     if Path(config.reference).is_dir():
         return f"reference: {config.reference} is a directory: it is not copied"
     place = offline.model_place(bundle, config.reference, config.revision)
-    if not place.is_dir():
-        say(f"fetching {config.reference}")
+    if _is_offline(config):
         source = locate(config.reference, config.revision, config.offline)
-        pin(source)  # whole, before it is copied
-        _copy(source, place)
+        commit = offline.commit_at(source)
+        if not _is_there(place, commit, config.reference, say):
+            pin(source)  # whole, before it is copied
+            _copy(source, place, {offline.COMMIT: commit})
+    else:
+        found = hub.describe(config.reference, config.revision)
+        if not _is_there(place, found.commit, config.reference, say):
+            say(f"fetching {config.reference}: {_size(sum(found.sizes.values()))} in {len(found.sizes)} files")
+            source = locate(config.reference, found.commit)
+            pin(source)
+            _copy(source, place, {offline.COMMIT: found.commit}, list(found.sizes))
     return f"reference: {config.reference}, {len(pin(place))} files with their sha256 in {place}"
 
 
+def _is_offline(config: RunConfig) -> bool:
+    return config.offline is not None or hub.is_offline()
+
+
+def _is_there(place: Path, commit: str | None, name: str, say: Callable[[str], None]) -> bool:
+    """Whether the bundle has that very commit. A branch may have moved since: then it is fetched anew, and said."""
+    if not place.is_dir():
+        return False
+    before = offline.commit_at(place)
+    if before != commit:
+        say(f"{name}: {place} has commit {before or 'unknown'}, and it is {commit or 'unknown'} now: taken anew")
+    return before == commit
+
+
 def _datasets(config: RunConfig, bundle: Path, say: Callable[[str], None]) -> Iterator[str]:
-    """Data sets of the hub that the corpus is made of."""
-    data = config.data.model_dump()
-    for source in (*data.get("sources", ()), data.get("held_out") or {}):
-        if source.get("dataset"):
-            place = offline.dataset_place(bundle, source["dataset"], source.get("revision"))
-            if not place.is_dir():
-                say(f"fetching the data set {source['dataset']}")
-                _copy(hub.dataset_snapshot(source["dataset"], source.get("revision")), place)
-            yield f"data: {source['dataset']} in {place}"
+    """Data sets of the hub that the corpus is made of: the files of the split that each source names, and no others."""
+    for source in config.data.every_source if isinstance(config.data, FilesData) else ():
+        if source.dataset is None or Path(source.dataset).is_dir():
+            continue
+        place = offline.dataset_place(bundle, source)
+        if _is_offline(config):
+            _copy_of_copy(source, config.offline, place, say)
+        else:
+            commit = hub_data.commit_of(source.dataset, source.revision)
+            if not _is_there(place, commit, source.dataset, say):
+                part = hub_data.part_of(source.dataset, commit, source.subset, source.split)
+                count = sum(map(len, part.files.values()))
+                say(f"fetching the data set {source.dataset}: {_size(part.size_bytes)} in {count} files")
+                taken = [path for paths in part.files.values() for path in paths]
+                written = {"README.md": hub_data.card_of(part), offline.COMMIT: commit}
+                _copy(hub_data.download(source.dataset, commit, part), place, written, taken)
+        yield f"data: {source.dataset} in {place}"
+
+
+def _copy_of_copy(source: SourceConfig, bundle: str | None, place: Path, say: Callable[[str], None]) -> None:
+    """From another bundle or the hub's cache on this machine, which has no more than somebody wanted: all of it."""
+    there = pinned(source, Path(bundle) if bundle else None, {})
+    if not _is_there(place, there.revision, str(source.dataset), say):
+        _copy(Path(str(there.dataset)), place, {offline.COMMIT: there.revision})
 
 
 def _benchmarks(config: RunConfig, bundle: Path, say: Callable[[str], None]) -> str:
@@ -75,9 +114,24 @@ def _benchmarks(config: RunConfig, bundle: Path, say: Callable[[str], None]) -> 
     return f"benchmarks: {len(told)} tasks, {sum(facts['items'] for facts in told.values()):,} items"
 
 
-def _copy(source: Path, place: Path) -> None:
-    """Whole or not at all: what is cut off must not look like a fetched piece."""
-    partial = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial)  # a hub snapshot is links into the cache: their targets are copied
+def _copy(source: Path, place: Path, written: Mapping[str, str | None], only: Sequence[str] | None = None) -> None:
+    """Files of a directory (all, or `only` some), and texts beside them. Whole or not at all, in place of what was."""
+    partial, old = (place.with_name(f".{place.name}.{end}") for end in ("partial", "old"))
+    for left in (partial, old):
+        shutil.rmtree(left, ignore_errors=True)
+    names = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()] if only is None else only
+    for name in names:  # a hub snapshot is links into the cache: their targets are copied
+        (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, partial / name)
+    for name, text in written.items():
+        if text is not None:
+            write_text(partial / name, text)
+    if place.is_dir():
+        place.rename(old)
     partial.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _size(count: int) -> str:
+    unit, size = next(((name, each) for name, each in (("GB", 1e9), ("MB", 1e6)) if count >= each), ("kB", 1e3))
+    return f"{count / size:,.1f} {unit}"

@@ -14,7 +14,7 @@ from configs.recipes import KnownRecipe, recipe_of_hub_id, recipe_of_preset, rec
 from configs.schema import TrainConfig
 from scripts.init_estimate import CHINCHILLA, Budget
 from train import hub
-from train.reference import locate, pin, read_config
+from train.reference import BESIDE_TOKENIZER, locate, pin, read_config, shards
 
 LONGEST_DEFAULT = 2048  # tokens of a row where no recipe says
 MICRO_BATCH = 8  # rows at most, where no cluster is planned for
@@ -110,9 +110,19 @@ def _of_hub(repository: str, revision: str | None) -> Original:
             f"reference: {repository} at {found.name}: has no safetensors weights, and pickled ones are never loaded; "
             "another revision may have them (refs/pr/NUMBER of the hub's own conversion)"
         )
-    files = {name: hub.file(repository, found.commit, name) for name in ("config.json", "tokenizer.json")}
+    small = ("config.json", "tokenizer.json", *(name for name in BESIDE_TOKENIZER if name in found.sizes))
+    files = {name: hub.file(repository, found.commit, name) for name in small}
+    weights = found.weights_sha256
+    if hub.ONE_FILE not in weights:
+        files[hub.INDEX] = hub.file(repository, found.commit, hub.INDEX)
+        missing = [name for name in shards(files[hub.INDEX]) if name not in weights]
+        if missing:
+            raise BadInputError(
+                f"reference: {repository} at {found.name}: no {missing[0]} in it, which its index names"
+            )
+        weights = {name: weights[name] for name in shards(files[hub.INDEX])}
     shape, _ = presets.model_architecture(str(files["config.json"]))
-    sha256 = {name: sha256_of(path) for name, path in files.items()} | found.weights_sha256
+    sha256 = {name: sha256_of(path) for name, path in files.items()} | weights
     config = json.loads(files["config.json"].read_text(encoding="utf-8"))
     return Original(repository, repository, found.commit, found.name, sha256, config, shape, known)
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from configs.recipes import KnownRecipe, Part
-from configs.schema import OptimizerConfig, ScheduleConfig
+from configs.schema import FilesData, OptimizerConfig, ScheduleConfig
 from extrapolate.throughput import Plan
 from scripts.init import MICRO_BATCH, Start
 from scripts.init_estimate import loss_words, size_words
@@ -48,7 +48,7 @@ def _head(start: Start, name: str | None, command: str, estimates: Sequence[str]
         )
     else:
         yield from _comment(f"The recipe is that of the {known.recipe.suite} suite: configs/recipes.")
-    for note in known.recipe.notes if known else ():
+    for note in known.notes if known else ():
         yield from _comment(f"- {note}")
     yield "#"
     yield from _comment(f"What it takes: {size_words(start.budget)}.")
@@ -152,11 +152,15 @@ def _data(start: Start) -> Iterator[str]:
     said = f"The original's corpus: {known.recipe.corpus}." if known else "The original's corpus is not known."
     yield from _comment(
         f"{said} Name the text to train on in its place (docs/corpora.md): files, a data set of the hub, or a "
-        "tokenised corpus. With `hygiene: {}` duplicates and the text of the benchmarks below are taken out."
+        "tokenised corpus."
     )
     yield "data:"
     yield "  sources:"
-    yield "    - path: corpus/*.jsonl.zst  # a place for yours"
+    yield "    - path: corpus/*.jsonl.zst  # a place for yours; or {dataset: ID, subset: …, split: train, revision: …}"
+    held_out = FilesData.model_fields["held_out_fraction"].default
+    yield f"  held_out_fraction: {held_out}  # of the documents, kept from training for the held-out loss"
+    yield "  # hygiene: {}  # duplicates and the text of the benchmarks below are taken out (docs/corpora-hygiene.md)"
+    yield "  # order: stored  # one tokenised source in the order that it lies in, as Pythia's; left out: shuffled"
 
 
 def _train(start: Start, layout: Plan | None) -> Iterator[str]:
@@ -166,8 +170,8 @@ def _train(start: Start, layout: Plan | None) -> Iterator[str]:
     yield f"  sequence_length: {budget.sequence_length}"
     yield from _batch(start, layout)
     yield from _precision(known, layout)
-    origin = _origin(known, "initialisation", known.recipe.initialisation if known else None)
-    yield f"  initialisation: paper{origin}"
+    origin = _origin(known, "initialisation", known.initialisation if known else None)
+    yield f"  initialisation: {known.model.initialise if known else 'paper'}{origin}"
     yield "  seed: 0"
     yield from _optimizer(known)
     yield from _schedule(start)
@@ -205,7 +209,7 @@ def _batch(start: Start, layout: Plan | None) -> Iterator[str]:
 
 
 def _precision(known: KnownRecipe | None, layout: Plan | None) -> Iterator[str]:
-    theirs = known.recipe.precision if known else None
+    theirs = known.precision if known else None
     if theirs is None:
         yield f"  precision: auto{_origin(known, 'precision', None)}"
     elif layout is None:
@@ -242,6 +246,10 @@ def _evaluation(start: Start) -> Iterator[str]:
     known = start.original.known
     if known is None:
         yield from _comment("On which benchmarks the original was published is not known: four usual ones are taken.")
+    else:
+        yield from _comment(
+            f"Of the benchmarks that it was published with these are not here: {known.recipe.left_out}."
+        )
     yield "evaluation:"
     yield "  suite: lm_eval"
     tasks, shots = (known.recipe.tasks, known.recipe.shots) if known else (USUAL_TASKS, 0)
@@ -254,13 +262,9 @@ def _origin(known: KnownRecipe | None, part: Part, what: str | None) -> str:
     said = [what] if what else []
     if known is None:
         said.append("not known of the original: this harness's default")
-    elif part in known.recipe.sources:
-        said.append(known.recipe.sources[part])
-    elif part in known.recipe.stand_ins:
-        said.append(f"not published; taken instead: {known.recipe.stand_ins[part]}")
     else:
-        said.append("not published")
-    return f"  # {'; '.join(said)}" if said else ""
+        said.append(known.origin(part))
+    return f"  # {'; '.join(said)}"
 
 
 def _comment(words: str) -> Iterator[str]:

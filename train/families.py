@@ -51,6 +51,11 @@ def _opt_stds(d_model: int, n_layers: int) -> tuple[float, float]:
     return 0.006, 0.006 / math.sqrt(2 * n_layers)
 
 
+def scaled_normal_stds(d_model: int, n_layers: int) -> tuple[float, float]:
+    """Radford et al. 2019, section 2.3, with openai/gpt-2's 0.02: whatever the width."""
+    return 0.02, 0.02 / math.sqrt(2 * n_layers)
+
+
 def _gpt2_after_split(model: Any) -> None:
     # GPT2Attention cuts the fused q, k, v by `split_size`; DeepSpeed adapts `embed_dim` alone.
     for block in model.transformer.h:

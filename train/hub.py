@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,19 +12,24 @@ from configs.errors import BadInputError, WorkFailedError, first_line
 
 WEIGHTS = "*.safetensors"
 ONE_FILE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
 # What is ever taken of a repository: no pickle and no code is among it.
 TAKEN = (
-    *(WEIGHTS, "*.safetensors.index.json", "config.json", "generation_config.json"),
+    *(WEIGHTS, INDEX, "config.json", "generation_config.json"),
     *("tokenizer*", "special_tokens_map.json", "vocab.json", "merges.txt"),
 )
 
 
 class Revision(NamedTuple):
-    """A revision as the hub describes it, without a download. `weights_sha256`: of each safetensors file."""
+    """A revision as the hub describes it, without a download.
+
+    `weights_sha256`: of each safetensors file; `sizes`: the bytes of each file that `snapshot` would take.
+    """
 
     name: str
     commit: str
     weights_sha256: dict[str, str]
+    sizes: dict[str, int]
 
 
 def looks_like_an_id(source: str) -> bool:
@@ -38,7 +44,7 @@ def snapshot(repository: str, revision: str | None) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    with _one_line(repository, revision):
+    with one_line(repository, revision):
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(TAKEN)))
 
 
@@ -49,19 +55,11 @@ def is_offline() -> bool:
     return bool(constants.is_offline_mode())
 
 
-def dataset_snapshot(dataset: str, revision: str | None) -> Path:
-    """The directory with all files of a data set's revision; errors as `snapshot`."""
-    from huggingface_hub import snapshot_download
-
-    with _one_line(dataset, revision, "data set"):
-        return Path(snapshot_download(dataset, revision=revision, repo_type="dataset"))
-
-
 def file(repository: str, revision: str | None, name: str) -> Path:
     """One file of a revision; errors as `snapshot`."""
     from huggingface_hub import hf_hub_download
 
-    with _one_line(repository, revision, needed=name):
+    with one_line(repository, revision, needed=name):
         return Path(hf_hub_download(repository, name, revision=revision))
 
 
@@ -69,8 +67,10 @@ def describe(repository: str, revision: str | None) -> Revision:
     """Commit and sha256 of the weights of a revision (main, if None); errors as `snapshot`."""
     from huggingface_hub import HfApi
 
-    with _one_line(repository, revision):
+    with one_line(repository, revision):
         found = HfApi().model_info(repository, revision=revision, files_metadata=True)
+    sizes = {each.rfilename: each.size or 0 for each in found.siblings or ()}
+    taken = {name: sizes[name] for name in sizes if any(fnmatchcase(name, pattern) for pattern in TAKEN)}
     weights = {
         each.rfilename: each.lfs.sha256
         for each in found.siblings or ()
@@ -78,15 +78,17 @@ def describe(repository: str, revision: str | None) -> Revision:
     }
     if ONE_FILE in weights:  # which is then the only one that transformers loads
         weights = {ONE_FILE: weights[ONE_FILE]}
-    return Revision(revision or "main", str(found.sha), weights)
+    return Revision(revision or "main", str(found.sha), weights, taken)
 
 
 def branches(repository: str) -> tuple[str, ...]:
-    """The names of a repository's branches; errors as `snapshot`."""
+    """The names of a repository's branches (of a data set: datasets/ID); errors as `snapshot`."""
     from huggingface_hub import HfApi
 
-    with _one_line(repository, None):
-        return tuple(branch.name for branch in HfApi().list_repo_refs(repository).branches)
+    repo_type = "dataset" if repository.startswith("datasets/") else "model"
+    repository = repository.removeprefix("datasets/")
+    with one_line(repository, None):
+        return tuple(branch.name for branch in HfApi().list_repo_refs(repository, repo_type=repo_type).branches)
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -101,26 +103,28 @@ def nearest(name: str, names: Sequence[str]) -> str:
 
 
 @contextmanager
-def _one_line(repository: str, revision: str | None, kind: str = "reference", needed: str = "a file") -> Iterator[None]:
+def one_line(repository: str, revision: str | None, kind: str = "reference", needed: str = "a file") -> Iterator[None]:
+    """Each failure of the client in it as one line with what to do, about a revision of a repository of that kind."""
     from huggingface_hub import errors
 
     what = f"{kind}: {repository}" + (f" at {revision}" if revision else "")
+    page = repository if kind == "reference" else f"datasets/{repository}"
     try:
         yield
+    except BadInputError:
+        raise
     except errors.GatedRepoError:  # before RepositoryNotFoundError, of which it is one
         raise BadInputError(
-            f"{what}: is gated: accept its terms at https://huggingface.co/{repository}, then `hf auth login` or "
-            "HF_TOKEN"
+            f"{what}: is gated: accept its terms at https://huggingface.co/{page}, then `hf auth login` or HF_TOKEN"
         ) from None
     except errors.RepositoryNotFoundError:
+        thing = "model" if kind == "reference" else kind
         raise BadInputError(
-            f"{what}: the hub has no such model, or it is private: check the id, or log in with `hf auth login` or "
+            f"{what}: the hub has no such {thing}, or it is private: check the id, or log in with `hf auth login` or "
             "HF_TOKEN"
         ) from None
     except errors.RevisionNotFoundError:
-        raise BadInputError(
-            f"{what}: no such revision{nearest(revision or '', _branches_if_any(repository))}"
-        ) from None
+        raise BadInputError(f"{what}: no such revision{nearest(revision or '', _branches_if_any(page))}") from None
     except errors.RemoteEntryNotFoundError:
         raise BadInputError(f"{what}: has no {needed}, which is needed; another revision may have it") from None
     except errors.HFValidationError as error:

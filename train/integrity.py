@@ -2,7 +2,8 @@
 
 Of every revision that is looked at the sha256 of its tensors is compared with all others'. Of one and its neighbours in
 training the distances are, too (with torch): weights move away from where they were, so of three in a row the first and
-the last are the farthest apart. Where another pair is, by a margin, the middle one is not where it belongs.
+the last are the farthest apart. Where another pair is, by a margin, the middle one is not where it belongs. main comes
+after the last step, of which it may be a copy.
 """
 
 import hashlib
@@ -71,8 +72,10 @@ def examine(reference: str, revision: str | None = None) -> Diagnosis:
     else:
         raise BadInputError(f"{reference}: no such directory, and not a hub id such as EleutherAI/pythia-70m")
     chosen = _chosen(_in_order(names), revision, reference)
-    steps = [name for name in chosen if step_of(name) is not None]
     last = max((step_of(name) or 0 for name in names), default=0)
+    steps = [name for name in chosen if step_of(name) is not None]
+    if MAIN in chosen and last in map(step_of, steps):
+        steps.append(MAIN)
     without: list[str] = []
     if directory.is_dir():
         places = {name: directory / name for name in chosen}
@@ -149,8 +152,11 @@ def _chosen(names: Sequence[str], revision: str | None, reference: str) -> list[
         return list(names)
     if revision not in names:
         raise BadInputError(f"--revision: {revision}: {reference} has no such one{hub.nearest(revision, names)}")
-    at = names.index(revision)
-    return [name for name in names if name in (*names[max(0, at - 1) : at + 2], MAIN)]
+    if step_of(revision) is None and revision != MAIN:  # of no place in the training, so without neighbours
+        return [name for name in names if name in (revision, MAIN)]
+    row = [name for name in names if step_of(name) is not None or name == MAIN]
+    at = min(max(row.index(revision), 1), max(1, len(row) - 2))  # an end has its two neighbours on one side
+    return [name for name in names if name in (*row[at - 1 : at + 2], MAIN)]
 
 
 def _facts_of_directory(name: str, place: Path) -> RevisionFacts:

@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from accounting.hf_config import from_hf_config
 from configs.errors import BadInputError, first_line
-from train.families import Family, family_of
+from train.families import Family, family_of, scaled_normal_stds
 from train.record import Difference
 
 # PyTorch's scaled-dot-product attention, told to be causal. As "sdpa", transformers looks for packed documents
@@ -45,7 +45,8 @@ def build(
 ) -> PreTrainedModel:
     """A randomly initialised model, fp32, with no dropout.
 
-    `initialisation`: "paper", as the family's own training code did, or "transformers", as its class does. The same
+    `initialisation`: "paper", as the family's own training code did; "scaled_normal", as GPT-2's did, whatever the
+    family (GPT-NeoX's default: megatron/model/init_functions.py); or "transformers", as its class does. The same
     seed gives the same weights on every rank. Dropout is 0: the recipes of GPT-3, Pythia and OPT's final
     phases use none, and with it tensor-parallel ranks would drift apart.
     """
@@ -61,9 +62,10 @@ def build(
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
             training, attn_implementation=CAUSAL_ATTENTION, dtype=torch.float32
         )
-    if initialisation == "paper" and family.initial_stds:
+    stds = {"paper": family.initial_stds, "scaled_normal": scaled_normal_stds}.get(initialisation)
+    if stds:
         shape = from_hf_config(training.to_dict())
-        _draw(model, family, *family.initial_stds(shape.d_model, shape.n_layers))
+        _draw(model, family, *stds(shape.d_model, shape.n_layers))
     if family.conv1d:
         conv1d_to_linear(model)
     return model

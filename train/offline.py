@@ -1,8 +1,11 @@
 """What `replibench fetch` brings to a machine without internet, and where each piece of it lies. No torch.
 
 DIR/models/ORG--NAME/REVISION/     a Hugging Face directory (REVISION is `main` where none is asked for)
+DIR/datasets/ORG--NAME/REVISION/SUBSET--SPLIT/    the files of that split, and a card by which `datasets` reads them
 DIR/benchmarks/TASK/SPLIT.jsonl    the items of lm-eval's tasks
 DIR/lm_eval_overrides.json         {task: the keys of its lm-eval configuration that point it at such files}
+
+In a model's and a data set's directory `.commit` says which commit of the hub it is.
 """
 
 import json
@@ -10,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import BadInputError
+from configs.schema import SourceConfig
+from train.hub_data import splits_of
 
+COMMIT = ".commit"
 OVERRIDES = "lm_eval_overrides.json"
 FETCH = "`replibench fetch CONFIG --to DIR` brings it, on a machine with internet"
 
@@ -22,9 +28,17 @@ def model_place(bundle: Path, repository: str, revision: str | None) -> Path:
     return bundle / "models" / _flat(repository) / _flat(revision or "main")
 
 
-def dataset_place(bundle: Path, dataset: str, revision: str | None) -> Path:
-    """Where a hub data set's files lie in a bundle, if they are there."""
-    return bundle / "datasets" / _flat(dataset) / _flat(revision or "main")
+def dataset_place(bundle: Path, source: SourceConfig) -> Path:
+    """Where the split of a hub data set that `source` names lies in a bundle, if it is there."""
+    part = f"{source.subset or 'default'}--{'+'.join(splits_of(source.split))}"
+    return bundle / "datasets" / _flat(str(source.dataset)) / _flat(source.revision or "main") / _flat(part)
+
+
+def commit_at(place: Path) -> str | None:
+    """Which commit of the hub a directory is: by what `replibench fetch` wrote, or by its name in the hub's cache."""
+    if (place / COMMIT).is_file():
+        return (place / COMMIT).read_text(encoding="utf-8").strip()
+    return place.name if place.parent.name == "snapshots" else None
 
 
 def _flat(name: str) -> str:

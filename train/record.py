@@ -55,6 +55,8 @@ class SourceFacts(Record):
     held_out_tokens: int
     held_out_sha256: str
     largest_id: int
+    dataset: str | None = Field(None, description="of the hub")
+    revision: str | None = Field(None, description="of `dataset`: the commit that was read")
 
 
 class CorpusFacts(Record):

@@ -53,6 +53,9 @@ NOT_ARCHITECTURE = frozenset(
 )
 
 
+BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")
+
+
 @dataclass(frozen=True)
 class Reference:
     """A reference on disk: a Hugging Face directory with config.json, a tokenizer and safetensors weights."""
@@ -109,7 +112,10 @@ def locate(source: str, revision: str | None = None, bundle: str | None = None) 
 
 
 def pin(directory: Path) -> dict[str, str]:
-    """{file: sha256} of config, tokenizer and weights. Raises BadInputError where one of the three is missing."""
+    """{file: sha256} of config, tokenizer and weights. Raises BadInputError where one of the three is missing.
+
+    What else a tokenizer is made of is pinned where it is there: transformers, and lm-eval with it, reads that too.
+    """
     weights = weight_files(directory)
     if not (directory / "tokenizer.json").is_file():
         raise BadInputError(
@@ -117,7 +123,9 @@ def pin(directory: Path) -> dict[str, str]:
             "tokenizer "
             "files: load them with it and save_pretrained"
         )
-    return {file.name: sha256_of(file) for file in (directory / "config.json", directory / "tokenizer.json", *weights)}
+    beside = [directory / name for name in BESIDE_TOKENIZER if (directory / name).is_file()]
+    files = (directory / "config.json", directory / "tokenizer.json", *beside, *weights)
+    return {file.name: sha256_of(file) for file in files}
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -125,7 +133,7 @@ def weight_files(directory: Path) -> list[Path]:
 
     Raises BadInputError where there is no safetensors weight, as there is none in other formats that is safe to load.
     """
-    one, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
+    one, index = directory / hub.ONE_FILE, directory / hub.INDEX
     if one.is_file():
         return [one]
     if not index.is_file():
@@ -136,14 +144,19 @@ def weight_files(directory: Path) -> list[Path]:
             "machine where it is trusted, transformers' save_pretrained writes them; of a hub id, another revision may "
             "have them (refs/pr/NUMBER)"
         )
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInputError(f"reference: {index}: cannot be read: {first_line(error)}") from None
+    names = shards(index)
     missing = [name for name in names if not (directory / name).is_file()]
     if missing:
         raise BadInputError(f"reference: {directory}: no {missing[0]} in it, which its index names")
     return [index, *(directory / name for name in names)]
+
+
+def shards(index: Path) -> list[str]:
+    """The files that a model.safetensors.index.json names. Raises BadInputError for one that cannot be read."""
+    try:
+        return sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInputError(f"reference: {index}: cannot be read: {first_line(error)}") from None
 
 
 def reference_directory(run_dir: Path) -> Path | None:

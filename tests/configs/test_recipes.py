@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from configs import presets, recipes
+from configs.benchmarks import benchmark_rules
 from configs.errors import BadInputError
 from configs.recipes import KnownRecipe, recipe_of_hub_id, recipe_of_preset, recipe_of_shape
 from configs.schema import ScheduleConfig
@@ -62,6 +63,46 @@ def test_the_seeds_of_polypythias_are_controls_of_the_five_small_originals_alone
     assert seed.recipe == known.recipe
 
 
+def test_one_seed_of_the_suite_has_the_nine_others_as_controls_and_not_itself() -> None:
+    known = recipe_of_hub_id("EleutherAI/pythia-14m-seed3")
+    assert known is not None
+    others = known.controls("EleutherAI/pythia-14m-seed3")
+    runs = {"EleutherAI/pythia-14m", *(f"EleutherAI/pythia-14m-seed{n}" for n in range(1, 10))}
+    assert len(others) == len(set(others)) == 9
+    assert {*others} == runs - {"EleutherAI/pythia-14m-seed3"}
+    assert known.controls("EleutherAI/pythia-14m-seed10") == ()
+
+
+def test_what_of_pythia_is_one_models_own() -> None:
+    """By EleutherAI/pythia@a19eecb: README.md (Models, Erata), models/1B/*.yml, and its issues 135 and 171."""
+    trained = {hub_id: recipe_of_hub_id(hub_id) for known in _known() for hub_id in known.model.hub}
+    bf16 = {hub_id for hub_id, known in trained.items() if known and known.precision == "bf16"}
+    assert bf16 == {"EleutherAI/pythia-1b"}
+    scaled = {known.name for known in trained.values() if known and known.model.initialise == "scaled_normal"}
+    assert scaled == {"pythia-6.9b", "pythia-12b"}
+    conflicting = recipe_of_hub_id("EleutherAI/pythia-1b")
+    assert conflicting is not None
+    assert any("3e-4" in note and "2.5e-4" in note for note in conflicting.notes)
+
+
+# Where lm-eval 0.4 keeps the tasks that recipes name: reading all of its fourteen thousand takes nine seconds.
+TASK_FOLDERS = ("anli", "arc", "glue", "hellaswag", "lambada", "logiqa", "openbookqa", "piqa", "race", "sciq")
+TASK_FOLDERS += ("super_glue", "winogrande", "wsc273")
+
+
+def test_lm_eval_has_every_task_and_counts_it_by_the_metric_that_decides() -> None:
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    root = Path(lm_eval.__file__).parent / "tasks"
+    manager = TaskManager(include_path=[root / name for name in TASK_FOLDERS], include_defaults=False)
+    for recipe in recipes.recipes():
+        assert len({*recipe.tasks}) == len(recipe.tasks)
+        for task in recipe.tasks:
+            metrics = {entry["metric"] for entry in manager.task_index[task].cfg["metric_list"]}
+            assert benchmark_rules().metric(task, metrics) in {"acc", "acc_norm", "em"}, task
+
+
 def test_gpt3s_learning_rate_rises_over_375e6_tokens_and_falls_over_260e9_of_300e9() -> None:
     known = recipe_of_preset("gpt3-125m")
     assert known is not None
@@ -97,6 +138,18 @@ def _two_warm_ups(tree: dict[str, Any]) -> None:
     tree["warmup_tokens"] = 5
 
 
+def _own_precision_without_origin(tree: dict[str, Any]) -> None:
+    del tree["models"]["pythia-1b"]["sources"]
+
+
+def _precision_of_a_stranger(tree: dict[str, Any]) -> None:
+    tree["models"]["pythia-1b"]["precision"] = {"EleutherAI/pythia-1B": "bf16"}
+
+
+def _initialisation_that_nothing_does(tree: dict[str, Any]) -> None:
+    del tree["models"]["pythia-12b"]["initialise"]
+
+
 def _unknown_preset(tree: dict[str, Any]) -> None:
     tree["models"]["pythia-3b"] = tree["models"]["pythia-14m"]
 
@@ -106,6 +159,9 @@ def _unknown_preset(tree: dict[str, Any]) -> None:
     [
         (_without_origin, "schedule needs an entry in sources or in stand_ins"),
         (_two_warm_ups, "needs warmup_fraction or warmup_tokens, and not both"),
+        (_own_precision_without_origin, "its own precision needs an entry in its sources"),
+        (_precision_of_a_stranger, "EleutherAI/pythia-1B is none of the ids in hub"),
+        (_initialisation_that_nothing_does, "needs both initialisation and initialise, or neither"),
         (_unknown_preset, "models.pythia-3b: no such architecture preset"),
     ],
 )

@@ -1,6 +1,7 @@
 """The presets of published models: a dry run of each, without weights and without a network."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,13 +9,14 @@ import torch
 from accounting.architecture import Architecture
 from accounting.hf_config import from_hf_config, to_hf_config
 from configs import presets
-from configs.loader import load_config
+from configs.loader import PRESETS, load_config
 from configs.recipes import recipe_of_hub_id
 from configs.schema import RunConfig
 from extrapolate.throughput import plan
 from scripts.init_estimate import Budget, trainable
 from scripts.publish_runs import CLUSTER, RUNS, path_of, published
 from train.model import build, full_config
+from train.reference import read_config
 
 # Read from the papers' tables, independently of configs/recipes: tokens of a step and of all, learning rate.
 PUBLISHED = {
@@ -59,6 +61,35 @@ def test_a_dry_run(name: str) -> None:
     )
 
 
+# Those that `replibench init` did not write, and their parameters: 12Lh² + 13Lh + 2h + 2Vh; of GPT-2 as published.
+BY_HAND = {
+    "smoke": 434_016,
+    "tinyworld-reference": 434_016,
+    "novels-3m-cpu": 3_352_704,
+    "gpt2-124m-generated": 124_439_808,
+}
+
+
+def test_every_published_run_is_dry_run() -> None:
+    assert {path.stem for path in (PRESETS / "runs").glob("*.yaml")} == {*RUNS, *BY_HAND}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_dry_run_of_those_written_by_hand(name: str) -> None:
+    config = load_config(name)
+    assert config.name == name
+    train = config.train
+    stated = {**(read_config(Path(config.reference)) if config.reference else {}), **config.architecture}
+    architecture = full_config(stated)
+    model = build(architecture, train.seed, torch.device("meta"), train.initialisation)
+    shape = from_hf_config(architecture.to_dict())
+    counted = shape.parameter_counts()
+    assert sum(p.numel() for p in model.parameters()) == counted.total == BY_HAND[name]
+    assert train.sequence_length <= shape.context
+    budget = Budget(shape, train.global_batch_rows, train.sequence_length, train.steps)
+    assert 6 * counted.non_embedding * budget.tokens < budget.flop < 12 * counted.total * budget.tokens
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_the_file_is_what_init_writes(name: str) -> None:
     assert published(name) == path_of(name).read_text(encoding="utf-8"), "run `python -m scripts.publish_runs`"
@@ -78,7 +109,9 @@ def test_every_value_of_a_recipe_says_where_it_is_from() -> None:
             "kind",
             "tasks",
         ):
-            assert re.search(rf"^ +{key}: .*  # .*(20\d\d|[A-Za-z]+/[a-z0-9-]+:|not published)", text, re.MULTILINE), (
+            assert re.search(
+                rf"^ +{key}: .*  # .*(20\d\d|[A-Za-z]+/[a-z0-9-]+[@:]|not published)", text, re.MULTILINE
+            ), (
                 name,
                 key,
             )

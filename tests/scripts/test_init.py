@@ -1,14 +1,18 @@
 """`replibench init`: what it writes can be run, and says what it rests on."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from configs.errors import BadInputError
 from configs.loader import load_config
+from configs.recipes import recipe_of_preset, recipes
+from configs.schema import FilesData
 from scripts.cli import app
 from scripts.fetch import collect
 from scripts.init import start
@@ -73,6 +77,63 @@ def test_a_reference_that_changed_since_is_refused(reference: Path, tmp_path: Pa
     config = load_config(tmp_path / "run.yaml", SMALL)
     with pytest.raises(BadInputError, match=r"reference_sha256.model.safetensors: [0-9a-f]{12}… is pinned, but .* has"):
         prepare_run(config, tmp_path / "run", lambda text: None)
+
+
+def test_one_seed_of_a_suite_has_the_others_as_controls_and_not_itself(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the hub's cache on this machine, as huggingface_hub lays it out."""
+    repository = tmp_path / "hub" / "models--EleutherAI--pythia-14m-seed3"
+    shutil.copytree(reference, repository / "snapshots" / ("c" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("c" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    _written(tmp_path, "EleutherAI/pythia-14m-seed3")
+    config = load_config(tmp_path / "run.yaml")
+    assert config.revision == "c" * 40
+    names = {"pythia-14m", *(f"pythia-14m-seed{n}" for n in range(1, 10))} - {"pythia-14m-seed3"}
+    assert {*config.controls} == {f"EleutherAI/{name}" for name in names}
+
+
+def test_the_choices_of_data_are_shown_and_each_can_be_taken(tmp_path: Path) -> None:
+    text = written(start("pythia-14m", None, None), "", None, here=False)[1]
+    assert "  held_out_fraction: 0.005  #" in text
+    chosen = text
+    for line in ("hygiene: {}", "order: stored"):
+        assert f"  # {line}  #" in text
+        chosen = chosen.replace(f"  # {line}", f"  {line}")
+    (tmp_path / "run.yaml").write_text(chosen)
+    data = load_config(tmp_path / "run.yaml").data
+    assert isinstance(data, FilesData)
+    assert data.hygiene is not None
+    assert data.order == "stored"
+
+
+EVERY_MODEL = [name for recipe in recipes() for name in recipe.models]
+
+
+@pytest.mark.parametrize("name", EVERY_MODEL)
+def test_every_model_of_every_recipe_has_a_run_that_loads_and_says_what_is_not_known(name: str, tmp_path: Path) -> None:
+    known = recipe_of_preset(name)
+    assert known is not None
+    _, text = written(start(name, None, None), "", None, name=name, here=False)
+    (tmp_path / "run.yaml").write_text(text)
+    config = load_config(tmp_path / "run.yaml")
+    train = config.train
+    assert train.optimizer.learning_rate == known.model.learning_rate
+    assert train.global_batch_rows * train.sequence_length == known.batch_tokens
+    assert train.initialisation == known.model.initialise
+    assert config.evaluation.tasks == known.recipe.tasks
+    plain = " ".join(line.removeprefix("#").strip() for line in text.splitlines())
+    for note in (*known.notes, known.recipe.left_out):
+        assert " ".join(note.split()) in plain
+    said = dict(re.findall(r"^ +(\w+): .*?  # (.*)$", text, re.MULTILINE))
+    parts = {"precision": known.precision, "initialisation": known.initialisation}
+    for key, fact in parts.items():
+        assert known.origin(key) in said[key]  # type: ignore[arg-type]
+        assert (fact or "not published") in said[key]
+    for key in ("steps", "micro_batch_size", "learning_rate", "betas", "kind", "tasks"):
+        assert re.search(r"20\d\d|[A-Za-z]+/[a-z0-9-]+[@:]", said[key]), (key, said[key])
 
 
 def test_a_revision_is_trained_by_the_schedule_of_the_whole() -> None:

@@ -219,6 +219,11 @@ def test_the_gpu_sweep_is_planned_without_being_trained(tmp_path: Path, monkeypa
     result = _invoked("configs/sweeps/gpu.yaml", "--dry-run", "--format", "json")
     assert result.exit_code == 0, result.stderr
     assert not list(tmp_path.iterdir())
+    here = [word for key in ("device=cpu", "precision=fp32") for word in ("--set", f"base.train.{key}")]
+    without_text = _invoked("gpu", *here)
+    assert without_text.exit_code == 2
+    assert "data.sources: " in without_text.stderr
+    assert without_text.stderr.endswith("corpus/*.jsonl.zst: no such file, and none of that pattern\n")
     plan = json.loads(result.stdout)
     ladder, held_out = plan["members"][:-1], plan["members"][-1]
     assert len({member["parameters"] for member in ladder}) >= 5 and len(ladder) >= 20

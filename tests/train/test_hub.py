@@ -1,5 +1,6 @@
 """The hub as the real client meets it: each failure is one line with its mend, revisions are known by their bytes."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -31,12 +32,22 @@ told = {
     "doctor": run("doctor", id),
     "doctor revision": run("doctor", id, "--revision", "step3"),
     "yaml": pathlib.Path("step1.yaml").read_text(),
+    "init shards": run("init", id, "--revision", "shards", "--output", "shards.yaml"),
 }
 from configs.loader import load_config
 from train.reference import load_reference
 config = load_config("step1.yaml")
 facts = load_reference(config.reference, config.revision, pinned=config.reference_sha256).facts
 told["sha256"] = facts.sha256
+told["shards"] = load_config("shards.yaml").reference_sha256
+told["shards read"] = load_reference(id, "shards", pinned=told["shards"]).facts.sha256
+pathlib.Path("fetched.yaml").write_text("{name: fetched, reference: EleutherAI/pythia-70m}")
+def fetched():
+    done = run("fetch", "fetched.yaml", "--to", "bundle")
+    return done | {"weights": pathlib.Path("bundle/models/EleutherAI--pythia-70m/main/model.safetensors").read_text()}
+told |= {"fetch": fetched(), "fetch again": fetched()}
+os.environ["MODEL_MAIN"] = "b" * 40
+told["fetch moved"] = fetched()
 print(json.dumps(told))
 """
 
@@ -67,6 +78,13 @@ def test_init_pins_commit_and_bytes_and_the_reference_that_comes_has_them(told: 
     assert "horizon_steps: 143000" in told["yaml"]
 
 
+def test_init_pins_the_index_each_shard_and_what_is_beside_the_tokenizer(told: dict[str, Any]) -> None:
+    assert told["init shards"]["code"] == 0, told["init shards"]
+    files = FILES[COMMITS["shards"]]
+    assert told["shards"] == {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
+    assert told["shards read"] == told["shards"]
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -91,6 +109,17 @@ def test_doctor_finds_a_copy_by_what_the_hub_says_of_the_weights(told: dict[str,
     assert told["doctor"]["code"] == 1
     assert "step2, main have the same weights, to the bit" in told["doctor"]["out"]
     assert "step4" in told["doctor"]["out"]
+
+
+def test_fetch_says_the_bytes_and_takes_a_main_that_moved_anew_naming_both_commits(told: dict[str, Any]) -> None:
+    first, again, moved = (told[key] for key in ("fetch", "fetch again", "fetch moved"))
+    assert (first["code"], again["code"], moved["code"]) == (0, 0, 0), first
+    size = sum(map(len, FILES[COMMITS["main"]].values()))
+    assert f"fetching {REPOSITORY}: {size / 1e3:.1f} kB in 3 files" in first["err"]
+    assert again["err"] == ""
+    assert f"has commit {COMMITS['main']}, and it is {COMMITS['step1']} now: taken anew" in moved["err"]
+    assert first["weights"] == again["weights"] == FILES[COMMITS["main"]]["model.safetensors"]
+    assert moved["weights"] == FILES[COMMITS["step1"]]["model.safetensors"]
 
 
 def test_without_a_network_there_is_a_way_out(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_sound_suite_has_no_findings_though_main_is_its_last_step(suite: Path)
     found = examine(str(suite))
     assert found.findings == ()
     assert [each.step for each in found.revisions] == [*STEPS, None]
-    assert found.order_checked == tuple(f"step{step}" for step in STEPS)
+    assert found.order_checked == (*(f"step{step}" for step in STEPS), "main")
 
 
 def test_a_copy_is_found_however_it_is_filed(suite: Path) -> None:
@@ -63,7 +63,35 @@ def test_a_copy_is_found_however_it_is_filed(suite: Path) -> None:
 def test_main_that_is_an_early_step_is_found(suite: Path) -> None:
     shutil.rmtree(suite / "main")
     shutil.copytree(suite / "step4", suite / "main")
-    assert _kinds(examine(str(suite))) == [("identical", ("step4", "main"))]
+    assert _kinds(examine(str(suite))) == [
+        ("identical", ("step4", "main")),
+        ("out_of_order", ("step2000", "step3000", "main")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("revision", "row"),
+    [
+        ("step0", ("step0", "step1", "step2")),
+        ("step1000", ("step8", "step1000", "step2000")),
+        ("step3000", ("step2000", "step3000", "main")),
+        ("main", ("step2000", "step3000", "main")),
+    ],
+)
+def test_the_ends_have_neighbours_on_one_side_and_main_is_after_the_last_step(
+    suite: Path, revision: str, row: tuple[str, ...]
+) -> None:
+    found = examine(str(suite), revision)
+    assert found.order_checked == row
+    assert {each.name for each in found.revisions} == {*row, "main"}
+    assert found.findings == ()
+
+
+@pytest.mark.parametrize(("revision", "other"), [("step0", "step1"), ("step3000", "step2")])
+def test_a_swap_is_found_at_either_end(suite: Path, revision: str, other: str) -> None:
+    for old, new in ((revision, "aside"), (other, revision), ("aside", other)):
+        (suite / old).rename(suite / new)
+    assert "out_of_order" in {kind for kind, _ in _kinds(examine(str(suite), revision))}
 
 
 @pytest.mark.parametrize(("one", "other"), [("step1000", "step2000"), ("step4", "step3000"), ("step2", "step1000")])
@@ -102,7 +130,7 @@ def test_the_command_says_what_it_looked_at_and_exits_by_what_it_found(suite: Pa
     clean = CliRunner().invoke(app, ["doctor", str(suite)])
     assert (clean.exit_code, clean.stdout) == (
         0,
-        "looked at the weights of 9 revisions and the order of 8: nothing found\n",
+        "looked at the weights of 9 revisions and the order of 9: nothing found\n",
     )
     shutil.copy(suite / "step0" / "model.safetensors", suite / "step1" / "model.safetensors")
     found = CliRunner().invoke(app, ["doctor", str(suite), "--revision", "step1", "--format", "json"])

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from configs.errors import BadInputError
 from tests.train.tiny import ARCHITECTURES
-from train.families import FAMILIES
+from train.families import FAMILIES, scaled_normal_stds
 from train.model import build, decay_groups, full_config, to_checkpoint_names
 
 
@@ -76,6 +76,17 @@ def test_transformers_initialisation_is_its_classs() -> None:
     model = build(config, seed=1, device="cpu", initialisation="transformers")
     dense = dict(model.named_parameters())["gpt_neox.layers.0.mlp.dense_4h_to_h.weight"]
     assert float(dense.detach().std()) == pytest.approx(0.02, rel=0.1)
+
+
+def test_scaled_normal_is_gpt2s_whatever_the_family() -> None:
+    """What pythia-6.9b's step0 has by its issue 135: 0.02, and 0.02/√(2 × 32) = 0.0025."""
+    assert scaled_normal_stds(4096, 32) == (0.02, 0.0025)
+    config = full_config(ARCHITECTURES["gpt_neox"] | {"hidden_size": 128, "num_hidden_layers": 4})
+    for name, parameter in build(config, seed=1, device="cpu", initialisation="scaled_normal").named_parameters():
+        if parameter.ndim > 1:
+            outputs = any(re.match(pattern, name) for pattern in FAMILIES["gpt_neox"].row)
+            std = 0.02 / 8**0.5 if outputs else 0.02
+            assert float(parameter.detach().std()) == pytest.approx(std, rel=0.05), name
 
 
 def test_only_matrices_decay() -> None:

@@ -7,14 +7,14 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from configs.errors import BadInputError, WorkFailedError, first_line
 from configs.schema import SourceConfig
-from train import offline
+from train import hub, hub_data, offline
 from train.corpus.documents import Document
 
 TEXT, LINES, TABLES, TOKENISED = (".txt",), (".jsonl",), (".parquet",), (".bin",)
@@ -42,17 +42,37 @@ def documents_of(source: SourceConfig, skipped: Skipped) -> Iterator[Document]:
             skipped.empty += 1
 
 
-def found_offline(source: SourceConfig, bundle: Path) -> SourceConfig:
-    """A data set of the hub as what `replibench fetch` brought into `bundle`; anything else as it is.
+def pinned(source: SourceConfig, bundle: Path | None, commits: Mapping[str, str]) -> SourceConfig:
+    """A data set of the hub with the commit that its revision is; anything else as it is.
 
-    Raises BadInputError where the bundle does not have it.
+    It is looked for in `bundle`, which `replibench fetch` filled, if there is one; else, where HF_HUB_OFFLINE is set,
+    in the hub's cache on this machine; else the hub is asked, but for what `commits` (by `hub_name`) has already.
+    Raises BadInputError where it is not there, WorkFailedError where the hub cannot be reached.
     """
-    if source.dataset is None:
+    if source.dataset is None or Path(source.dataset).is_dir():
         return source
-    place = offline.dataset_place(bundle, source.dataset, source.revision)
-    if not place.is_dir():
-        raise BadInputError(f"offline: {bundle}: has no data set {source.dataset} ({place}); {offline.FETCH}")
-    return source.model_copy(update={"dataset": str(place), "revision": None, "name": source.label})
+    if bundle is not None:
+        place = offline.dataset_place(bundle, source)
+        if not place.is_dir():
+            raise BadInputError(f"offline: {bundle}: has no data set {hub_name(source)} ({place}); {offline.FETCH}")
+    elif hub.is_offline():
+        place = hub_data.cached(source.dataset, commits.get(hub_name(source), source.revision))
+    else:
+        commit = commits.get(hub_name(source)) or hub_data.commit_of(source.dataset, source.revision)
+        return source.model_copy(update={"revision": commit})
+    known = offline.commit_at(place)
+    if known is None:
+        raise BadInputError(
+            f"offline: {place}: has no {offline.COMMIT}, which says what commit of the hub it is; {offline.FETCH}; "
+            "files of your own are named by data.sources.path"
+        )
+    here = {"dataset": str(place), "revision": known, "name": source.label}
+    return source.model_copy(update=here)
+
+
+def hub_name(source: SourceConfig) -> str:
+    """ID@REVISION of a data set of the hub, as the configuration asks for it."""
+    return f"{source.dataset}@{source.revision or 'main'}"
 
 
 def files_of(source: SourceConfig) -> list[Path]:
