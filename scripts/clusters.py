@@ -48,7 +48,7 @@ def launch(
             return
         record = launching.submit(job, rendered)
         if record.job is None:
-            raise typer.Exit(launching.run_in_foreground(record))
+            launching.become(record)
         say(f"{record.scheduler} job {record.job}; {launching.next_words(job)}")
 
 

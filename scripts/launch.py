@@ -1,13 +1,14 @@
 """The command `launch`: checks a run against a profile, renders, and submits; a dry run prints instead."""
 
 import math
+import os
 import shlex
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from pydantic import Field
 
@@ -284,9 +285,10 @@ def next_words(job: Job) -> str:
     return f"`replibench status {sweep}` says where they are; then `replibench sweep SWEEP --run-dir {sweep}` predicts"
 
 
-def run_in_foreground(record: Submission) -> int:
-    """Run the script of a target without a queue, passing on what it says; its exit code."""
-    return subprocess.run(shlex.split(record.command), check=False).returncode
+def become(record: Submission) -> NoReturn:
+    """Turn into the script of a target without a queue, so that a signal to this process is one to the script."""
+    command = shlex.split(record.command)
+    os.execvp(command[0], command)
 
 
 def dry_run(rendered: Rendered) -> str:

@@ -6,8 +6,13 @@ source VENV/bin/activate
 
 JOB=local$(date +%s)
 RESTART=0
-trap 'mkdir -p "$RUN_DIR/attempts/$JOB-$RESTART" && touch "$RUN_DIR/attempts/$JOB-$RESTART/stop"; STOPPED=1' USR1 TERM
 STOPPED=0
+stop() {
+  STOPPED=1
+  mkdir -p "$RUN_DIR/attempts/$JOB-$RESTART"
+  touch "$RUN_DIR/attempts/$JOB-$RESTART/stop"  # the command sees it and asks its workers for a checkpoint
+}
+trap stop USR1 TERM INT
 while :; do
   python -m scripts.node RUNS/gpt2-124m-generated/launch/config.yaml --processes 1 --max-requeues 10 --run-dir "$RUN_DIR" --names "$(hostname)" --attempt "$JOB-$RESTART" &
   NODE=$!
