@@ -25,7 +25,7 @@ from configs.schema import RunConfig
 from scripts.console import Screen
 from train import exits, preflight
 from train.failures import LOST_PEER, NODE, failures
-from train.launch import forget_failures, launch
+from train.launch import error_of, forget_failures, launch
 from train.layouts import fitted
 from train.place import Place
 
@@ -142,6 +142,9 @@ def _concluded(run_dir: Path, attempt: str, error: BaseException | None, *, may_
     known = failures(run_dir)
     if error is not None and known and known[0]["kind"] == LOST_PEER:
         time.sleep(OTHERS_S)
+        first = failures(run_dir)[0]
+        if first["kind"] != LOST_PEER:
+            error = error_of(first)
     return exits.conclude(run_dir, attempt, error, may_repeat=may_repeat)
 
 

@@ -166,17 +166,22 @@ def _watch(
 def _raise_first_error(run_dirs: Sequence[Path], code: int, stopped: int | None) -> None:
     logs, found = run_dirs[0] / "logs", failures(*run_dirs)
     if found and found[0]["kind"] != LOST_PEER:
-        first = found[0]
-        if first["kind"] == "user_error":
-            raise BadInputError(first["message"])
-        words = f"training failed: rank {first['rank']}: {first['message']} (traceback: {first['path']})"
-        raise ERRORS[first["kind"]](words)
+        raise error_of(found[0])
     if stopped or (code == 0 and not found):  # without run.json: a worker was asked to stop
         raise _stopped(run_dirs, stopped)
     if found:
         raise NodeError(f"training failed: rank {found[0]['rank']} lost a peer: {found[0]['message']} (logs: {logs})")
     raise WorkFailedError(
         f"training failed without a report (torchrun exit {code}): {_last_words(logs)} (logs: {logs})"
+    )
+
+
+def error_of(failure: dict[str, Any]) -> Exception:
+    """What a rank left behind as an error of its class."""
+    if failure["kind"] == "user_error":
+        return BadInputError(failure["message"])
+    return ERRORS[failure["kind"]](
+        f"training failed: rank {failure['rank']}: {failure['message']} (traceback: {failure['path']})"
     )
 
 

@@ -2,12 +2,22 @@
 
 import json
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from configs.errors import BadInputError, HangError, NodeError, NotFiniteError, RequeueError, WorkFailedError
+from configs.errors import (
+    BadInputError,
+    HangError,
+    NodeError,
+    NotFiniteError,
+    OutOfMemoryError,
+    RequeueError,
+    WorkFailedError,
+)
+from scripts import node
 from tests.extrapolate.run_records import run_record
 from train import exits, failures, place, preflight
 from train.failures import leave_failure
@@ -51,6 +61,17 @@ def test_the_first_real_error_is_not_its_earlier_echo(tmp_path: Path, monkeypatc
     assert (record.kind, record.rank, record.node, record.again) == ("nan", 3, "n3", False)
     assert record.exit_code() == 3
     assert exits.exits(tmp_path) == [record]
+
+
+def test_what_another_node_says_a_little_later_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(tmp_path, 0, RuntimeError("Connection reset by peer"), monkeypatch)
+    says = threading.Timer(0.1, fail, (tmp_path, 5, OutOfMemoryError("was ended by SIGKILL"), monkeypatch))
+    monkeypatch.setattr(node, "OTHERS_S", 1.0)
+    says.start()
+    record = node._concluded(tmp_path, "9-0", NodeError("rank 0 lost a peer"), may_repeat=True)
+    says.join()
+    assert (record.kind, record.rank, record.node, record.again) == ("out_of_memory", 5, "n5", False)
+    assert "rank 5: was ended by SIGKILL" in record.message
 
 
 @pytest.mark.parametrize(
