@@ -23,9 +23,15 @@ def node_name() -> str:
 
 
 def leave_failure(run_dir: Path, error: BaseException, rank: int | None = None, node: str | None = None) -> None:
-    """Write what went wrong, with its time, to logs/failure-RANK.json; `rank`, `node`: of one that cannot itself."""
+    """Write what went wrong, with its time, to logs/failure-RANK.json, unless there is one: the first word stands.
+
+    `rank`, `node`: of one that cannot itself, and may still wake up to find its peers gone.
+    """
     rank = int(os.environ.get("RANK", "0")) if rank is None else rank
     known = isinstance(error, BadInputError | WorkFailedError)
+    path = run_dir / "logs" / f"failure-{rank}.json"
+    if path.exists():
+        return
     failure = {
         "time": time.time(),
         "rank": rank,
@@ -34,7 +40,6 @@ def leave_failure(run_dir: Path, error: BaseException, rank: int | None = None, 
         "message": str(error) if known else f"{type(error).__name__}: {error}",
         "traceback": "".join(traceback.format_exception(error)),
     }
-    path = run_dir / "logs" / f"failure-{rank}.json"
     new = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}")  # several may speak for one that cannot
     new.write_text(json.dumps(failure), encoding="utf-8")
     new.rename(path)

@@ -74,6 +74,14 @@ def test_what_another_node_says_a_little_later_is_the_reason(tmp_path: Path, mon
     assert "rank 5: was ended by SIGKILL" in record.message
 
 
+def test_a_rank_that_was_given_up_does_not_take_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "logs").mkdir()
+    leave_failure(tmp_path, HangError("rank 1 on n2 does not answer"), 1, "n2")  # another rank's word
+    fail(tmp_path, 1, RuntimeError("Connection reset by peer"), monkeypatch)
+    (only,) = failures.failures(tmp_path)
+    assert (only["kind"], only["rank"], only["node"]) == ("hang", 1, "n2")
+
+
 @pytest.mark.parametrize(
     ("error", "may_repeat", "kind", "code"),
     [
