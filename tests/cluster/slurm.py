@@ -52,6 +52,13 @@ PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP PriorityTie
 PartitionName=high Nodes=n1,n2 MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 
+# No Slurm is left behind by tests that are killed before they can end it; after a proper end there are no pid files.
+WATCH = """while kill -0 {pid} 2>/dev/null && [ -d {directory}/state ]; do sleep 1; done
+[ -f {directory}/slurmctld.pid ] || exit 0
+timeout 10 scancel --full --signal=KILL --user=root
+kill $(cat {directory}/slurmd.*.pid {directory}/slurmctld.pid {directory}/munge/pid)
+"""
+
 
 def why_not() -> str | None:
     """Why Slurm cannot be started here; None if it can."""
@@ -78,6 +85,8 @@ class Slurm:
         (self.directory / "slurm.conf").write_text(
             CONFIGURATION.format(host=host, directory=self.directory, ports=ports)
         )
+        end = WATCH.format(pid=os.getpid(), directory=self.directory)
+        subprocess.Popen(["bash", "-c", end], env=self.environment, start_new_session=True, stdin=subprocess.DEVNULL)
         munge = self.directory / "munge"
         files = [f"--{name}-file={munge / name}" for name in ("key", "pid", "log", "seed")]
         try:
