@@ -56,7 +56,7 @@ PartitionName=high Nodes=n1,n2 MaxTime=INFINITE State=UP PriorityTier=10 Preempt
 WATCH = """while kill -0 {pid} 2>/dev/null && [ -d {directory}/state ]; do sleep 1; done
 [ -f {directory}/slurmctld.pid ] || exit 0
 timeout 10 scancel --full --signal=KILL --user=root
-kill $(cat {directory}/slurmd.*.pid {directory}/slurmctld.pid {directory}/munge/pid)
+kill -9 $(cat {directory}/slurmd.*.pid {directory}/slurmctld.pid {directory}/munge/pid)
 """
 
 
@@ -86,7 +86,15 @@ class Slurm:
             CONFIGURATION.format(host=host, directory=self.directory, ports=ports)
         )
         end = WATCH.format(pid=os.getpid(), directory=self.directory)
-        subprocess.Popen(["bash", "-c", end], env=self.environment, start_new_session=True, stdin=subprocess.DEVNULL)
+        nothing = subprocess.DEVNULL
+        subprocess.Popen(
+            ["bash", "-c", end],
+            env=self.environment,
+            start_new_session=True,
+            stdin=nothing,
+            stdout=nothing,
+            stderr=nothing,
+        )
         munge = self.directory / "munge"
         files = [f"--{name}-file={munge / name}" for name in ("key", "pid", "log", "seed")]
         try:
