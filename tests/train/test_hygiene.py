@@ -2,11 +2,14 @@
 
 import gzip
 import json
+import multiprocessing
 import os
 import random
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -207,7 +210,8 @@ def test_what_stays_is_said() -> None:
     assert not any(phrase in document.text for document in training)
 
 
-def test_the_number_of_workers_changes_nothing() -> None:
+def test_the_number_of_workers_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.corpus.workers.BATCH_CHARACTERS", 50_000)
     examples = [prose(40, seed) for seed in range(5)]
     texts = [prose(300, 50 + seed % 90) for seed in range(120)] + [with_changes(prose(300, 60), 3)]
     texts += [prose(200, 300 + k) + " " + examples[k] + prose(200, 400 + k) for k in range(5)]
@@ -217,6 +221,23 @@ def test_the_number_of_workers_changes_nothing() -> None:
     assert one[2].exact_duplicates and one[2].near_duplicates and one[2].held_out
     assert one[2].decontamination is not None
     assert one[2].decontamination.documents_cut == 5
+
+
+def test_a_worker_that_is_killed_ends_the_survey_with_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel does it where memory ends. The survey is under way, and text without end is to come."""
+    monkeypatch.setattr("train.corpus.workers.BATCH_CHARACTERS", 2_000)
+
+    def corpus() -> Iterator[Document]:
+        for number in count():
+            if number == 300:
+                victim = multiprocessing.active_children()[0]
+                assert victim.pid is not None
+                os.kill(victim.pid, signal.SIGKILL)
+            yield Document(prose(100, number), "novels", number)
+
+    with pytest.raises(WorkFailedError, match=r"^looking for .*: a process was killed \(out of memory\?\); give the"):
+        Hygiene(EXACT, 0.0, workers=2).survey(corpus())
+    assert not multiprocessing.active_children()
 
 
 @given(st.permutations(range(40)), st.sampled_from([0.0, 0.1, 0.5]))

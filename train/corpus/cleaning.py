@@ -10,7 +10,7 @@ from configs.schema import FilesData, SourceConfig
 from train.corpus.documents import Document
 from train.corpus.hygiene import Hygiene
 from train.corpus.sources import Skipped, documents_of, is_tokenised
-from train.corpus.tokenise import cores
+from train.corpus.workers import cores
 
 REPORT = "hygiene.json"
 

@@ -36,7 +36,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.corpus.tokenise.BATCH_CHARACTERS", 1000)
+    monkeypatch.setattr("train.corpus.workers.BATCH_CHARACTERS", 1000)
     monkeypatch.setattr("train.corpus.tokenise.COMMIT_BYTES", 4000)
 
 
