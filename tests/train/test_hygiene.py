@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -12,13 +13,17 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
+from datasketch import MinHash, MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from configs.errors import BadInputError, WorkFailedError
 from configs.hygiene import HygieneConfig, NearDuplicatesConfig
 from train.corpus.documents import Document
+from train.corpus.duplicates import Duplicates, Fingerprint
 from train.corpus.hygiene import Hygiene, HygieneReport, is_held_out
 from train.corpus.words import gram_hashes, places_of, word_hashes, words_of
 
@@ -45,7 +50,8 @@ def cleaned(
     fraction: float = 0.0,
 ) -> tuple[list[Document], list[Document], HygieneReport]:
     """What is left to train on, what is held out, and the report."""
-    hygiene = Hygiene(config, fraction, benchmarks, workers)
+    examples = {name: [[text] for text in texts] for name, texts in (benchmarks or {}).items()}
+    hygiene = Hygiene(config, fraction, examples, workers)
     hygiene.survey(corpus)
     parts: dict[bool | None, list[Document]] = {False: [], True: []}
     for document in hygiene.clean(corpus):
@@ -106,6 +112,57 @@ def test_near_duplicates_go_and_less_alike_ones_stay() -> None:
         training, _, report = cleaned(NEAR, corpus)
         assert training == corpus[:3]
         assert report.near_duplicates == 1
+
+
+def signatures(count: int) -> Iterator[Fingerprint]:
+    """Some new, some a bit or much like an earlier one: similarities from 0.5 to 1."""
+    draw = np.random.default_rng(0)
+    made: list[NDArray[np.uint32]] = []
+    for number in range(count):
+        signature = draw.integers(0, 2**32, 128, dtype=np.uint32)
+        if number % 3:
+            same = draw.random(128) < draw.uniform(0.5, 1)
+            signature[same] = made[draw.integers(len(made))][same]
+        made.append(signature)
+        yield Fingerprint(number.to_bytes(16), signature)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.8, 0.95])
+def test_the_decisions_are_those_of_datasketchs_index(
+    threshold: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when little of it is in memory. The file has no name while it is used."""
+    monkeypatch.setattr("train.corpus.duplicates._CACHE_KB", 100)
+    ours, theirs = Duplicates(True, threshold, tmp_path), MinHashLSH(threshold, 128, weights=(0.1, 0.9))
+    assert not list(tmp_path.iterdir())
+    verdicts, kept = [], list[NDArray[np.uint32]]()
+    for document in signatures(1000):
+        assert document.signature is not None
+        sketch = MinHash(128, hashvalues=document.signature, scheme="affine32")
+        candidates = [kept[number] for number in theirs.query(sketch)]
+        near = any(sum(other == document.signature) / 128 >= threshold for other in candidates)
+        if not near:
+            theirs.insert(len(kept), sketch)
+            kept.append(document.signature)
+        verdicts.append((ours.judge(document), "near" if near else "new"))
+    assert all(mine == expected for mine, expected in verdicts)
+    assert 50 < len(kept) < 950
+    assert ours.judge(Fingerprint(bytes(16), None)) == "exact"  # the first of them
+
+
+def test_a_full_disk_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.corpus.duplicates._CACHE_KB", 100)
+    duplicates = Duplicates(True, 0.8, tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    try:
+        with pytest.raises(WorkFailedError, match=r"^hygiene: what was seen of the corpus cannot be written: "):
+            for document in signatures(3000):
+                duplicates.judge(document)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_short_documents_are_near_only_if_they_are_the_same() -> None:
@@ -184,6 +241,26 @@ def test_the_overlap_counts_examples_with_runs_of_n_words() -> None:
     assert (found["tiny"].ngram, found["tiny"].too_short, found["tiny"].overlapping) == (8, 1, 0)
     # the run of nine words lay within 200 characters of the run of thirteen that was cut
     assert [overlap.overlapping_after for overlap in found.values()] == [0, 0, 0]
+
+
+def test_an_example_of_several_texts_is_one_and_no_run_spans_two_of_them() -> None:
+    prompt, choices = prose(30, 1), [prose(6, 2), prose(6, 3)]
+    examples = [
+        [f"{prompt} {choice}" for choice in choices],
+        *([prose(5, 40 + k), prose(20, 50 + k)] for k in range(9)),
+    ]
+    across = f"{choices[0]} {' '.join(prompt.split()[:12])}"  # the end of one text and the beginning of the next
+    for quoted, overlapping in ((f"{prompt} {choices[0]}", 1), (across, 0), (f"{prompt} {prose(6, 4)}", 1)):
+        hygiene = Hygiene(CLEAN, 0.0, {"some": examples})
+        corpus = documents(f"{prose(80, 5)} {quoted} {prose(80, 6)}")
+        hygiene.survey(corpus)
+        left = " ".join(document.text for document in hygiene.clean(corpus))
+        removal = hygiene.report().decontamination
+        assert removal is not None
+        found = removal.benchmarks["some"]
+        # the 5th percentile of the lengths of the longest texts: nine of 20 and one of 36 words
+        assert (found.ngram, found.examples, found.too_short, found.overlapping) == (13, 10, 0, overlapping)
+        assert (quoted in left) == (not overlapping)
 
 
 def test_documents_that_share_shorter_runs_only_do_not_make_the_long_ones_ordinary() -> None:

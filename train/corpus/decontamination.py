@@ -5,9 +5,12 @@ characters on either side; pieces of less than 200 characters are dropped, a doc
 pieces goes as a whole, and runs found in more than 10 training documents are ordinary phrases and stay.
 "Overlap methodology": an example is dirty when it shares a run of N words with any training document, where N is the
 5th percentile of the benchmark's example lengths, at least 8 and at most 13.
+
+An example is one or several texts: its prompt with each of the choices. A run lies within one of them; the example is
+as long as the longest.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,12 +58,12 @@ class Removal(Record):
 class _Benchmark:
     """One benchmark's runs of N words: `grams[k]` is the number of one, `examples[k]` that of the example it is in."""
 
-    def __init__(self, texts: list[Hashes]) -> None:
-        lengths = [len(text) for text in texts]
+    def __init__(self, examples: list[list[Hashes]]) -> None:
+        lengths = [max(map(len, texts), default=0) for texts in examples]
         percentile = int(np.percentile(lengths, LENGTH_PERCENTILE, method="lower")) if lengths else NGRAM
         self.n = min(max(percentile, SHORTEST_NGRAM), NGRAM)
-        self.n_examples, self.too_short = len(texts), sum(length < self.n for length in lengths)
-        self.hashes, self.examples = _runs(texts, self.n)
+        self.n_examples, self.too_short = len(examples), sum(length < self.n for length in lengths)
+        self.hashes, self.examples = _runs(examples, self.n)
         self.grams: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def dirty(self, seen: NDArray[np.bool_]) -> int:
@@ -75,11 +78,14 @@ class Decontamination:
     is; nothing that grows with the corpus.
     """
 
-    def __init__(self, benchmarks: Mapping[str, Iterable[str]]) -> None:
-        """`benchmarks`: name → the texts of its examples, as they are evaluated."""
-        hashed = {name: [word_hashes(words_of(text)) for text in texts] for name, texts in benchmarks.items()}
-        self._benchmarks = {name: _Benchmark(texts) for name, texts in hashed.items()}
-        runs = {NGRAM: [_runs(texts, NGRAM)[0] for texts in hashed.values()]}
+    def __init__(self, benchmarks: Mapping[str, Iterable[Sequence[str]]]) -> None:
+        """`benchmarks`: name → its examples, each the texts that are evaluated of it."""
+        hashed = {
+            name: [[word_hashes(words_of(text)) for text in texts] for texts in examples]
+            for name, examples in benchmarks.items()
+        }
+        self._benchmarks = {name: _Benchmark(examples) for name, examples in hashed.items()}
+        runs = {NGRAM: [_runs(examples, NGRAM)[0] for examples in hashed.values()]}
         for benchmark in self._benchmarks.values():
             runs.setdefault(benchmark.n, []).append(benchmark.hashes)
         self.tables = {n: np.unique(np.concatenate(found)) for n, found in runs.items() if found}
@@ -153,11 +159,16 @@ def find(tables: Mapping[int, Hashes], hashes: Hashes) -> Found:
     return found
 
 
-def _runs(texts: list[Hashes], n: int) -> tuple[Hashes, NDArray[np.int64]]:
-    """All runs of `n` words of the texts, and the number of the text that each is of."""
-    runs = [gram_hashes(text, n) for text in texts]
-    numbers = np.repeat(np.arange(len(texts)), [len(run) for run in runs])
+def _runs(examples: list[list[Hashes]], n: int) -> tuple[Hashes, NDArray[np.int64]]:
+    """The runs of `n` words of the examples, of each example every one once, and the number of their example."""
+    runs = [_runs_of(texts, n) for texts in examples]
+    numbers = np.repeat(np.arange(len(runs)), [len(run) for run in runs])
     return (np.concatenate(runs) if runs else np.empty(0, dtype=np.uint64)), numbers
+
+
+def _runs_of(texts: list[Hashes], n: int) -> Hashes:
+    runs = [gram_hashes(text, n) for text in texts]
+    return runs[0] if len(runs) == 1 else np.unique(np.concatenate([*runs, np.empty(0, dtype=np.uint64)]))
 
 
 def _pieces(text: str, starts: NDArray[np.int64]) -> list[str]:

@@ -6,9 +6,10 @@ on nothing but its words.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import xxhash
@@ -64,21 +65,25 @@ class Hygiene:
     """Decides in one pass over a corpus, gives the documents that are left in the next.
 
     Memory: a byte a document, and what `Duplicates` and `Decontamination` say; of the text, two batches a worker.
+    Raises WorkFailedError where the disk is full.
     """
 
     def __init__(
         self,
         config: HygieneConfig,
         held_out_fraction: float,
-        benchmarks: Mapping[str, Iterable[str]] | None = None,
+        benchmarks: Mapping[str, Iterable[Sequence[str]]] | None = None,
         workers: int = 1,
+        scratch: Path | None = None,
     ) -> None:
-        """`benchmarks`: name → texts of the examples that will be evaluated; `workers`: processes, 1 for none beside
-        this one. Raises BadInputError where the corpus is to be decontaminated of nothing."""
+        """`benchmarks`: name → the examples that will be evaluated, each its texts; `workers`: processes, 1 for none
+        beside this one; `scratch`: directory for a file that is gone afterwards, None where temporary files go.
+
+        Raises BadInputError where the corpus is to be decontaminated of nothing."""
         if config.decontaminate and not benchmarks:
             raise BadInputError("decontaminate: there is no benchmark to look for; name some or set it to false")
         self._config, self._held_out_fraction, self._workers = config, held_out_fraction, workers
-        self._duplicates = Duplicates(config.exact_duplicates, config.near_duplicates.threshold)
+        self._duplicates = Duplicates(config.exact_duplicates, config.near_duplicates.threshold, scratch)
         self._benchmarks = Decontamination(benchmarks) if config.decontaminate and benchmarks else None
         self._decisions = bytearray()
         self._characters = 0

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tokenizers
 from numpy.typing import NDArray
 
 from configs.errors import WorkFailedError
@@ -26,6 +27,7 @@ from train.corpus.sources import Skipped
 from train.corpus.tokenizer import read_tokenizer, vocabulary_size
 from train.corpus.workers import cores, worked
 
+TOKENISED_BY = f"encoding 2, tokenizers {tokenizers.__version__}"  # raise the number when other ids or lengths come out
 COMMIT_BYTES = 1 << 26  # of text, after which what was written is made sure of
 
 
