@@ -18,7 +18,7 @@ from pydantic import Field
 from configs.errors import BadInputError, WorkFailedError
 from configs.files import Record
 from configs.hygiene import HygieneConfig
-from train.corpus.decontamination import Decontamination, Found, Removal, find
+from train.corpus.decontamination import Decontamination, Found, Lookup, Removal
 from train.corpus.documents import Document
 from train.corpus.duplicates import Duplicates, Fingerprint, digest_of, signature_of
 from train.corpus.words import Hashes, word_hashes, words_of
@@ -49,16 +49,16 @@ class _Examiner:
     """What a worker does: looks at documents, and decides nothing."""
 
     def __init__(self, near: bool, tables: Mapping[int, Hashes]) -> None:
-        self._near, self._tables = near, tables
+        self._near, self._look, self._lookup = near, bool(tables), Lookup(tables)
 
     def __call__(self, documents: list[Document]) -> list[Examined]:
         return [self._examined(document.text) for document in documents]
 
     def _examined(self, text: str) -> Examined:
         words = words_of(text)
-        hashes = word_hashes(words) if self._near or self._tables else word_hashes([])
+        hashes = word_hashes(words) if self._near or self._look else word_hashes([])
         signature = signature_of(hashes) if self._near else None
-        return Fingerprint(digest_of(words, text), signature), find(self._tables, hashes)
+        return Fingerprint(digest_of(words, text), signature), self._lookup.find(hashes)
 
 
 class Hygiene:
