@@ -297,19 +297,37 @@ def fingerprint(task: Any) -> dict[str, Any]:
 
 
 def write_texts(task: Any, path: Path) -> None:
-    """The words of each item of a loaded task, whatever its fields are: a JSON line each, with `text`."""
+    """What a model sees of each item of a loaded task: a JSON line each, with `texts`, a request of lm-eval's each.
+
+    A text is the item's own prompt with one choice, target or answer behind it, as rendered; without examples and the
+    description before it, which are no part of the item.
+    """
+    task.set_config("description", "")
+    task.set_fewshot_seed(SEEDS["fewshot_random_seed"])
     path.parent.mkdir(exist_ok=True)
     with path.open("w", encoding="utf-8") as stream:
         for document in task.eval_docs:
-            stream.write(json.dumps({"text": " ".join(_strings_in(document))}) + "\n")
+            texts = list(dict.fromkeys(_texts_shown(task, document)))
+            stream.write(json.dumps({"texts": texts}) + "\n")
 
 
-def _strings_in(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for part in value.values() if isinstance(value, Mapping) else value:
-            yield from _strings_in(part)
+def _texts_shown(task: Any, document: Any) -> Iterator[str]:
+    context = task.fewshot_context(document, num_fewshot=0, gen_prefix=task.doc_to_prefix(document))
+    requests = task.construct_requests(doc=document, ctx=context)
+    for request in requests if isinstance(requests, list) else [requests]:
+        if request.request_type == "generate_until":
+            delimiter = task.config.target_delimiter
+            yield from (request.args[0] + delimiter + answer for answer in _answers(task, document))
+        else:  # (context, continuation), or the text alone
+            yield "".join(part for part in request.args if isinstance(part, str))
+
+
+def _answers(task: Any, document: Any) -> Iterator[str]:
+    """The right answers to what is to be generated; a number is that of a choice."""
+    targets = task.doc_to_target(document)
+    choices = task.doc_to_choice(document) if task.config.doc_to_choice else None
+    for target in targets if isinstance(targets, list | tuple) else [targets]:
+        yield str(target if choices is None or not isinstance(target, int) else choices[target])
 
 
 def export(task: Any, bundle: Path, override: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def prepare_benchmarks(config: RunConfig, directory: Path) -> dict[str, Path]:
 
 
 def texts_of_benchmarks(config: RunConfig, directory: Path) -> dict[str, Path]:
-    """{benchmark: JSON lines with the `text` of each item} of a prepared suite of real text."""
+    """{benchmark: JSON lines with the `texts` of each item} of a prepared suite of real text."""
     return texts_of_stock(directory) if config.evaluation.suite == "lm_eval" else {}
 
 

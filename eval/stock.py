@@ -95,7 +95,7 @@ def items_asked(directory: Path) -> dict[str, Any]:
 
 
 def texts_of_stock(directory: Path) -> dict[str, Path]:
-    """{task: JSON lines with the `text` of each item}: all its fields' words, for what looks for them in a corpus."""
+    """{task: JSON lines with the `texts` of each item}: what a model is shown, for what looks for it in a corpus."""
     return {task: directory / "texts" / f"{task}.jsonl" for task in read_record(directory / RECORD, StockTasks).tasks}
 
 

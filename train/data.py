@@ -27,7 +27,7 @@ def prepare(
     """Write the corpus of `config` and its tokenizer.json into `directory`, unless they are there already.
 
     The tokenizer is a copy of `tokenizer_file`, or a new one trained on the corpus. `benchmarks`: name → JSON lines
-    with the `text` of each example that is evaluated, for the hygiene of files. Raises BadInputError when the corpus
+    with the `texts` of each example that is evaluated, for the hygiene of files. Raises BadInputError when the corpus
     cannot be read, or is too small for the run.
     """
     if isinstance(config.data, FilesData):

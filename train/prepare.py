@@ -35,7 +35,7 @@ def prepare_run(
 ) -> Manifest:
     """Check the whole input, then write data/, model.json, manifest.json and config.yaml.
 
-    `benchmarks`: name → JSON lines with the `text` of each example that will be evaluated, for `data.hygiene`.
+    `benchmarks`: name → JSON lines with the `texts` of each example that will be evaluated, for `data.hygiene`.
     Idempotent: a run directory of the same configuration is left as it is. Raises BadInputError (one line) before
     anything is written, if anything is wrong; also when the directory holds another run.
     """

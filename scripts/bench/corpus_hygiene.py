@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _measure(
-    config: HygieneConfig, corpus: list[Document], benchmarks: dict[str, list[str]]
+    config: HygieneConfig, corpus: list[Document], benchmarks: dict[str, list[list[str]]]
 ) -> tuple[float, float, HygieneReport]:
     """Processor seconds of the two passes and of indexing the benchmarks, and the report."""
     begin = time.process_time()
@@ -93,13 +93,13 @@ def _wikitext(data: Path) -> Iterator[Document]:
         yield Document(article, "wikitext-2", number)
 
 
-def _benchmarks(data: Path) -> dict[str, list[str]]:
-    """Name → the examples, each the texts of its fields, one after the other."""
-    found: dict[str, list[str]] = {}
+def _benchmarks(data: Path) -> dict[str, list[list[str]]]:
+    """Name → the examples, each one text: its fields, one after the other (lm-eval would take minutes)."""
+    found: dict[str, list[list[str]]] = {}
     for path in sorted((data / "benchmarks").rglob("*.jsonl*")):
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
             name = path.relative_to(data / "benchmarks").parts[0]
-            found.setdefault(name, []).extend(" ".join(_texts(json.loads(line))) for line in stream)
+            found.setdefault(name, []).extend([" ".join(_texts(json.loads(line)))] for line in stream)
     return found
 
 

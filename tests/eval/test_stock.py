@@ -57,6 +57,68 @@ def test_items_are_found_pinned_evaluated_and_not_done_again(tmp_path: Path) -> 
     assert evaluations_to_do({REFERENCE: output}, benchmarks, prepare_benchmarks(config, benchmarks), config)
 
 
+TEXTS = """
+task: {task}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {items}}}}}
+test_split: test
+description: "Answer what is asked.\\n\\n"
+"""
+KINDS = {
+    "choice": """
+output_type: multiple_choice
+doc_to_text: "Q: {{q}}\\nA:"
+doc_to_choice: "{{c}}"
+doc_to_target: 1
+""",
+    "varying": """
+output_type: multiple_choice
+doc_to_text: 0
+doc_to_choice: "{{c}}"
+doc_to_target: "is {{q}}"
+""",
+    "target": """
+output_type: loglikelihood
+doc_to_text: "{{q}}"
+doc_to_target: " {{c[0]}}"
+""",
+    "generated": """
+output_type: generate_until
+doc_to_text: "Q: {{q}}\\nA:"
+doc_to_target: "{{c}}"
+generation_kwargs: {until: ["."]}
+""",
+    "rolling": """
+output_type: loglikelihood_rolling
+doc_to_text: ""
+doc_to_target: "{{q}}"
+""",
+}
+
+
+def test_the_texts_of_an_item_are_what_a_model_is_shown(tmp_path: Path) -> None:
+    """Of every kind of lm-eval's tasks; the other field and the description are no part of the item."""
+    from lm_eval.tasks import TaskManager
+
+    from eval.harness import write_texts
+
+    (tmp_path / "items.jsonl").write_text(json.dumps({"q": "why", "c": ["so", "not so"], "other": "source"}) + "\n")
+    for kind, rest in KINDS.items():
+        (tmp_path / f"{kind}.yaml").write_text(TEXTS.format(task=kind, items=tmp_path / "items.jsonl") + rest)
+    loaded = TaskManager(include_path=str(tmp_path), include_defaults=False).load(list(KINDS))["tasks"]
+    shown = {}
+    for kind in KINDS:
+        write_texts(loaded[kind], tmp_path / "texts" / f"{kind}.jsonl")
+        shown[kind] = json.loads((tmp_path / "texts" / f"{kind}.jsonl").read_text())
+    assert shown == {
+        "choice": {"texts": ["Q: why\nA: so", "Q: why\nA: not so"]},
+        "varying": {"texts": ["so is why", "not so is why"]},
+        "target": {"texts": ["why so"]},
+        "generated": {"texts": ["Q: why\nA: so", "Q: why\nA: not so"]},
+        "rolling": {"texts": ["why"]},
+    }
+
+
 def test_a_task_whose_items_are_nowhere_is_named_before_training(tmp_path: Path) -> None:
     bundle = _bundle(tmp_path)
     with pytest.raises(BadInputError, match=r"sciq: offline: .*bundle does not have its items; `replibench fetch"):

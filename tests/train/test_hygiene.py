@@ -2,20 +2,28 @@
 
 import gzip
 import json
+import multiprocessing
 import os
 import random
+import resource
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
+from datasketch import MinHash, MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from configs.errors import BadInputError, WorkFailedError
 from configs.hygiene import HygieneConfig, NearDuplicatesConfig
 from train.corpus.documents import Document
+from train.corpus.duplicates import Duplicates, Fingerprint
 from train.corpus.hygiene import Hygiene, HygieneReport, is_held_out
 from train.corpus.words import gram_hashes, places_of, word_hashes, words_of
 
@@ -42,7 +50,8 @@ def cleaned(
     fraction: float = 0.0,
 ) -> tuple[list[Document], list[Document], HygieneReport]:
     """What is left to train on, what is held out, and the report."""
-    hygiene = Hygiene(config, fraction, benchmarks, workers)
+    examples = {name: [[text] for text in texts] for name, texts in (benchmarks or {}).items()}
+    hygiene = Hygiene(config, fraction, examples, workers)
     hygiene.survey(corpus)
     parts: dict[bool | None, list[Document]] = {False: [], True: []}
     for document in hygiene.clean(corpus):
@@ -103,6 +112,57 @@ def test_near_duplicates_go_and_less_alike_ones_stay() -> None:
         training, _, report = cleaned(NEAR, corpus)
         assert training == corpus[:3]
         assert report.near_duplicates == 1
+
+
+def signatures(count: int) -> Iterator[Fingerprint]:
+    """Some new, some a bit or much like an earlier one: similarities from 0.5 to 1."""
+    draw = np.random.default_rng(0)
+    made: list[NDArray[np.uint32]] = []
+    for number in range(count):
+        signature = draw.integers(0, 2**32, 128, dtype=np.uint32)
+        if number % 3:
+            same = draw.random(128) < draw.uniform(0.5, 1)
+            signature[same] = made[draw.integers(len(made))][same]
+        made.append(signature)
+        yield Fingerprint(number.to_bytes(16), signature)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.8, 0.95])
+def test_the_decisions_are_those_of_datasketchs_index(
+    threshold: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when little of it is in memory. The file has no name while it is used."""
+    monkeypatch.setattr("train.corpus.duplicates._CACHE_KB", 100)
+    ours, theirs = Duplicates(True, threshold, tmp_path), MinHashLSH(threshold, 128, weights=(0.1, 0.9))
+    assert not list(tmp_path.iterdir())
+    verdicts, kept = [], list[NDArray[np.uint32]]()
+    for document in signatures(1000):
+        assert document.signature is not None
+        sketch = MinHash(128, hashvalues=document.signature, scheme="affine32")
+        candidates = [kept[number] for number in theirs.query(sketch)]
+        near = any(sum(other == document.signature) / 128 >= threshold for other in candidates)
+        if not near:
+            theirs.insert(len(kept), sketch)
+            kept.append(document.signature)
+        verdicts.append((ours.judge(document), "near" if near else "new"))
+    assert all(mine == expected for mine, expected in verdicts)
+    assert 50 < len(kept) < 950
+    assert ours.judge(Fingerprint(bytes(16), None)) == "exact"  # the first of them
+
+
+def test_a_full_disk_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.corpus.duplicates._CACHE_KB", 100)
+    duplicates = Duplicates(True, 0.8, tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    try:
+        with pytest.raises(WorkFailedError, match=r"^hygiene: what was seen of the corpus cannot be written: "):
+            for document in signatures(3000):
+                duplicates.judge(document)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_short_documents_are_near_only_if_they_are_the_same() -> None:
@@ -183,6 +243,26 @@ def test_the_overlap_counts_examples_with_runs_of_n_words() -> None:
     assert [overlap.overlapping_after for overlap in found.values()] == [0, 0, 0]
 
 
+def test_an_example_of_several_texts_is_one_and_no_run_spans_two_of_them() -> None:
+    prompt, choices = prose(30, 1), [prose(6, 2), prose(6, 3)]
+    examples = [
+        [f"{prompt} {choice}" for choice in choices],
+        *([prose(5, 40 + k), prose(20, 50 + k)] for k in range(9)),
+    ]
+    across = f"{choices[0]} {' '.join(prompt.split()[:12])}"  # the end of one text and the beginning of the next
+    for quoted, overlapping in ((f"{prompt} {choices[0]}", 1), (across, 0), (f"{prompt} {prose(6, 4)}", 1)):
+        hygiene = Hygiene(CLEAN, 0.0, {"some": examples})
+        corpus = documents(f"{prose(80, 5)} {quoted} {prose(80, 6)}")
+        hygiene.survey(corpus)
+        left = " ".join(document.text for document in hygiene.clean(corpus))
+        removal = hygiene.report().decontamination
+        assert removal is not None
+        found = removal.benchmarks["some"]
+        # the 5th percentile of the lengths of the longest texts: nine of 20 and one of 36 words
+        assert (found.ngram, found.examples, found.too_short, found.overlapping) == (13, 10, 0, overlapping)
+        assert (quoted in left) == (not overlapping)
+
+
 def test_documents_that_share_shorter_runs_only_do_not_make_the_long_ones_ordinary() -> None:
     short, long = prose(8, 1), prose(20, 2)
     corpus = documents(*(f"{prose(50, 10 + k)} {short}" for k in range(12)), f"{prose(80, 3)} {long} {prose(80, 4)}")
@@ -207,7 +287,8 @@ def test_what_stays_is_said() -> None:
     assert not any(phrase in document.text for document in training)
 
 
-def test_the_number_of_workers_changes_nothing() -> None:
+def test_the_number_of_workers_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.corpus.workers.BATCH_CHARACTERS", 50_000)
     examples = [prose(40, seed) for seed in range(5)]
     texts = [prose(300, 50 + seed % 90) for seed in range(120)] + [with_changes(prose(300, 60), 3)]
     texts += [prose(200, 300 + k) + " " + examples[k] + prose(200, 400 + k) for k in range(5)]
@@ -217,6 +298,23 @@ def test_the_number_of_workers_changes_nothing() -> None:
     assert one[2].exact_duplicates and one[2].near_duplicates and one[2].held_out
     assert one[2].decontamination is not None
     assert one[2].decontamination.documents_cut == 5
+
+
+def test_a_worker_that_is_killed_ends_the_survey_with_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel does it where memory ends. The survey is under way, and text without end is to come."""
+    monkeypatch.setattr("train.corpus.workers.BATCH_CHARACTERS", 2_000)
+
+    def corpus() -> Iterator[Document]:
+        for number in count():
+            if number == 300:
+                victim = multiprocessing.active_children()[0]
+                assert victim.pid is not None
+                os.kill(victim.pid, signal.SIGKILL)
+            yield Document(prose(100, number), "novels", number)
+
+    with pytest.raises(WorkFailedError, match=r"^looking for .*: a process was killed \(out of memory\?\); give the"):
+        Hygiene(EXACT, 0.0, workers=2).survey(corpus())
+    assert not multiprocessing.active_children()
 
 
 @given(st.permutations(range(40)), st.sampled_from([0.0, 0.1, 0.5]))

@@ -5,9 +5,12 @@ characters on either side; pieces of less than 200 characters are dropped, a doc
 pieces goes as a whole, and runs found in more than 10 training documents are ordinary phrases and stay.
 "Overlap methodology": an example is dirty when it shares a run of N words with any training document, where N is the
 5th percentile of the benchmark's example lengths, at least 8 and at most 13.
+
+An example is one or several texts: its prompt with each of the choices. A run lies within one of them; the example is
+as long as the longest.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,12 +58,12 @@ class Removal(Record):
 class _Benchmark:
     """One benchmark's runs of N words: `grams[k]` is the number of one, `examples[k]` that of the example it is in."""
 
-    def __init__(self, texts: list[Hashes]) -> None:
-        lengths = [len(text) for text in texts]
+    def __init__(self, examples: list[list[Hashes]]) -> None:
+        lengths = [max(map(len, texts), default=0) for texts in examples]
         percentile = int(np.percentile(lengths, LENGTH_PERCENTILE, method="lower")) if lengths else NGRAM
         self.n = min(max(percentile, SHORTEST_NGRAM), NGRAM)
-        self.n_examples, self.too_short = len(texts), sum(length < self.n for length in lengths)
-        self.hashes, self.examples = _runs(texts, self.n)
+        self.n_examples, self.too_short = len(examples), sum(length < self.n for length in lengths)
+        self.hashes, self.examples = _runs(examples, self.n)
         self.grams: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def dirty(self, seen: NDArray[np.bool_]) -> int:
@@ -75,14 +78,18 @@ class Decontamination:
     is; nothing that grows with the corpus.
     """
 
-    def __init__(self, benchmarks: Mapping[str, Iterable[str]]) -> None:
-        """`benchmarks`: name → the texts of its examples, as they are evaluated."""
-        hashed = {name: [word_hashes(words_of(text)) for text in texts] for name, texts in benchmarks.items()}
-        self._benchmarks = {name: _Benchmark(texts) for name, texts in hashed.items()}
-        runs = {NGRAM: [_runs(texts, NGRAM)[0] for texts in hashed.values()]}
+    def __init__(self, benchmarks: Mapping[str, Iterable[Sequence[str]]]) -> None:
+        """`benchmarks`: name → its examples, each the texts that are evaluated of it."""
+        hashed = {
+            name: [[word_hashes(words_of(text)) for text in texts] for texts in examples]
+            for name, examples in benchmarks.items()
+        }
+        self._benchmarks = {name: _Benchmark(examples) for name, examples in hashed.items()}
+        runs = {NGRAM: [_runs(examples, NGRAM)[0] for examples in hashed.values()]}
         for benchmark in self._benchmarks.values():
             runs.setdefault(benchmark.n, []).append(benchmark.hashes)
         self.tables = {n: np.unique(np.concatenate(found)) for n, found in runs.items() if found}
+        self._lookup = Lookup(self.tables)
         for benchmark in self._benchmarks.values():
             benchmark.grams = np.searchsorted(self.tables[benchmark.n], benchmark.hashes)
         self._documents = np.zeros(len(self.tables.get(NGRAM, ())), dtype=np.int32)
@@ -91,14 +98,14 @@ class Decontamination:
         self._cut = self._removed = self._characters = 0
 
     def look(self, found: Found) -> None:
-        """Count what `find` found in a training document."""
+        """Count what `Lookup` found in a training document."""
         self._documents[found.get(NGRAM, _NONE)] += 1
         self._mark(self._before, found)
 
     def cut(self, text: str) -> list[str]:
         """The pieces of a training document that may stay: itself, if nothing needs to go. After all were looked at."""
         hashes = word_hashes(words_of(text))
-        found = find(self.tables, hashes)
+        found = self._lookup.find(hashes)
         numbers = found.get(NGRAM, _NONE)
         removable = self.tables[NGRAM][numbers[self._documents[numbers] <= MOST_DOCUMENTS]]
         if not len(removable):
@@ -107,7 +114,7 @@ class Decontamination:
         starts = np.flatnonzero(np.isin(gram_hashes(hashes, NGRAM), removable))
         pieces = _pieces(text, starts)
         for piece in pieces:
-            self._mark(self._after, find(self.tables, word_hashes(words_of(piece))))
+            self._mark(self._after, self._lookup.find(word_hashes(words_of(piece))))
         self._cut, self._removed = self._cut + bool(pieces), self._removed + (not pieces)
         self._characters += len(text) - sum(map(len, pieces))
         return pieces
@@ -140,24 +147,48 @@ class Decontamination:
             flags[n][numbers] = True
 
 
-def find(tables: Mapping[int, Hashes], hashes: Hashes) -> Found:
-    """Which of the benchmarks' runs of words a text has, from the hashes of its words; empty where it has none."""
-    found: Found = {}
-    for n, table in tables.items():
-        grams = np.sort(gram_hashes(hashes, n))  # in order, the look-ups stay near each other in memory
-        at = np.searchsorted(table, grams)
-        at[at == len(table)] = 0
-        hits = at[table[at] == grams] if len(table) else at[:0]
-        if len(hits):
-            found[n] = np.unique(hits)
-    return found
+class Lookup:
+    """Finds the benchmarks' runs of words in a text.
+
+    Most runs of a corpus are in no benchmark. A table of flags by the first bits of a hash, at most 128 MB for each
+    length, says so of four in five, before the search in order does.
+    """
+
+    def __init__(self, tables: Mapping[int, Hashes]) -> None:
+        self._tables = {n: (table, *_flags(table)) for n, table in tables.items() if len(table)}
+
+    def find(self, hashes: Hashes) -> Found:
+        """Which of the runs a text has, from the hashes of its words; empty where it has none."""
+        found: Found = {}
+        for n, (table, flags, shift) in self._tables.items():
+            grams = gram_hashes(hashes, n)
+            grams = grams[flags[grams >> shift]]
+            at = np.minimum(np.searchsorted(table, grams), len(table) - 1)
+            hits = at[table[at] == grams]
+            if len(hits):
+                found[n] = np.unique(hits)
+        return found
 
 
-def _runs(texts: list[Hashes], n: int) -> tuple[Hashes, NDArray[np.int64]]:
-    """All runs of `n` words of the texts, and the number of the text that each is of."""
-    runs = [gram_hashes(text, n) for text in texts]
-    numbers = np.repeat(np.arange(len(texts)), [len(run) for run in runs])
+def _flags(table: Hashes) -> tuple[NDArray[np.bool_], np.uint64]:
+    """Whether a hash with these first bits is in the table, and how far to shift one to have them."""
+    bits = min(27, (4 * len(table)).bit_length())
+    shift = np.uint64(64 - bits)
+    flags = np.zeros(1 << bits, dtype=np.bool_)
+    flags[table >> shift] = True
+    return flags, shift
+
+
+def _runs(examples: list[list[Hashes]], n: int) -> tuple[Hashes, NDArray[np.int64]]:
+    """The runs of `n` words of the examples, of each example every one once, and the number of their example."""
+    runs = [_runs_of(texts, n) for texts in examples]
+    numbers = np.repeat(np.arange(len(runs)), [len(run) for run in runs])
     return (np.concatenate(runs) if runs else np.empty(0, dtype=np.uint64)), numbers
+
+
+def _runs_of(texts: list[Hashes], n: int) -> Hashes:
+    runs = [gram_hashes(text, n) for text in texts]
+    return runs[0] if len(runs) == 1 else np.unique(np.concatenate([*runs, np.empty(0, dtype=np.uint64)]))
 
 
 def _pieces(text: str, starts: NDArray[np.int64]) -> list[str]:

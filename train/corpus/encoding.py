@@ -8,6 +8,7 @@ and between an ASCII letter and an ASCII character that is none. Every other tok
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,13 @@ _SPACE = r" \t-\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _NO_LETTER = r"\x00-@\[-`{-\x7f"  # of ASCII
 _WORD = rf"[A-Za-z]+(?![^{_SPACE}{_NO_LETTER}])"
 _PIECE = re.compile(rf" {_WORD}|[{_SPACE}]*{_WORD}|[{_SPACE}]*[^{_SPACE}]+|[{_SPACE}]+")
+# Within a piece of ASCII: before the last of several whitespaces; behind one that is not " "; round letters, but for
+# the apostrophe, which makes 's and the like.
+_JOINT = re.compile(
+    rf"(?<=[{_SPACE}])(?=[{_SPACE}][^{_SPACE}])|(?<=[\t-\r])(?=[^{_SPACE}])"
+    rf"|(?<=[A-Za-z])(?=[^A-Za-z])|(?<=[^A-Za-z'{_SPACE}])(?=[A-Za-z])"
+)
+_BYTE_LEVEL_SPACE = "\u0120"  # ASCII letters stand for themselves
 _GAP = re.compile(rf"(?<=[^{_SPACE}])[{_SPACE}]")
 _STRETCH = 1 << 18  # characters that are cut into pieces together
 _LONGEST_KEPT = 40  # characters; longer pieces hardly come again
@@ -66,19 +74,39 @@ def cuts_like_gpt2(tokenizer: Tokenizer) -> bool:
 
 
 class _Pieces(dict[str, bytes]):
-    """piece → its ids; what is not there is encoded, and kept if it is short."""
+    """piece → its ids; what is not there is encoded, and kept if it is short.
+
+    A new piece is mostly made of known ones: a word behind a line's end or a quotation mark. So it is cut further,
+    where the expression cuts too, and a plain word goes to the tokenizer's model at once. That is for ASCII, which a
+    normalizer leaves alone, and without added tokens, which come before all cuts.
+    """
 
     def __init__(self, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> None:
         super().__init__()
-        self._encode, self._dtype = tokenizer.encode, dtype
+        self._encode, self._model, self._dtype = tokenizer.encode, tokenizer.model, dtype
+        added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+        added |= {unicodedata.normalize("NFC", content) for content in added}
+        self._added = re.compile("|".join(map(re.escape, added)) or "(?!)")
 
     def __missing__(self, piece: str) -> bytes:
-        ids = np.array(self._encode(piece, add_special_tokens=False).ids, self._dtype).tobytes()
-        if len(piece) <= _LONGEST_KEPT:
-            if len(self) >= _MOST_KEPT:
-                self.clear()
-            self[piece] = ids
+        if len(piece) > _LONGEST_KEPT:
+            return self._bytes(self._encode(piece, add_special_tokens=False).ids)
+        if len(self) >= _MOST_KEPT:
+            self.clear()
+        self[piece] = ids = self._ids(piece)
         return ids
+
+    def _ids(self, piece: str) -> bytes:
+        if piece.isascii() and not self._added.search(piece):
+            joint = _JOINT.search(piece)
+            if joint:
+                return self[piece[: joint.start()]] + self[piece[joint.start() :]]
+            if piece.lstrip(" ").isalpha():
+                return self._bytes([token.id for token in self._model.tokenize(piece.replace(" ", _BYTE_LEVEL_SPACE))])
+        return self._bytes(self._encode(piece, add_special_tokens=False).ids)
+
+    def _bytes(self, ids: list[int]) -> bytes:
+        return np.array(ids, self._dtype).tobytes()
 
 
 def _stays_whole(token: dict[str, Any]) -> bool:

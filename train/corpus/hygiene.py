@@ -5,12 +5,11 @@ source, in the same order. What is decided does not depend on the number of work
 on nothing but its words.
 """
 
-import multiprocessing
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from itertools import chain, islice
-from multiprocessing.pool import AsyncResult
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import xxhash
@@ -19,15 +18,14 @@ from pydantic import Field
 from configs.errors import BadInputError, WorkFailedError
 from configs.files import Record
 from configs.hygiene import HygieneConfig
-from train.corpus.decontamination import Decontamination, Found, Removal, find
+from train.corpus.decontamination import Decontamination, Found, Lookup, Removal
 from train.corpus.documents import Document
 from train.corpus.duplicates import Duplicates, Fingerprint, digest_of, signature_of
 from train.corpus.words import Hashes, word_hashes, words_of
+from train.corpus.workers import worked
 
 DECISIONS = 1  # raised when the same text would be kept, cut, removed or held out otherwise: it is prepared again then
 _KEEP, _LOOK, _HOLD_OUT, _EXACT, _NEAR = range(5)  # what is decided of a document: one byte
-_BATCH_CHARACTERS = 500_000  # of the documents that a worker gets at once
-_FEW_BATCHES = 2  # with fewer, processes are not worth their start
 
 
 class HygieneReport(Record):
@@ -45,33 +43,48 @@ class HygieneReport(Record):
     training_characters: int
 
 
-@dataclass(frozen=True)
-class _Task:
-    """What a worker looks for. Sent once to each."""
+Examined = tuple[Fingerprint, Found]
 
-    near: bool
-    tables: Mapping[int, Hashes]
+
+class _Examiner:
+    """What a worker does: looks at documents, and decides nothing."""
+
+    def __init__(self, near: bool, tables: Mapping[int, Hashes]) -> None:
+        self._near, self._look, self._lookup = near, bool(tables), Lookup(tables)
+
+    def __call__(self, documents: list[Document]) -> list[Examined]:
+        return [self._examined(document.text) for document in documents]
+
+    def _examined(self, text: str) -> Examined:
+        words = words_of(text)
+        hashes = word_hashes(words) if self._near or self._look else word_hashes([])
+        signature = signature_of(hashes) if self._near else None
+        return Fingerprint(digest_of(words, text), signature), self._lookup.find(hashes)
 
 
 class Hygiene:
     """Decides in one pass over a corpus, gives the documents that are left in the next.
 
     Memory: a byte a document, and what `Duplicates` and `Decontamination` say; of the text, two batches a worker.
+    Raises WorkFailedError where the disk is full.
     """
 
     def __init__(
         self,
         config: HygieneConfig,
         held_out_fraction: float,
-        benchmarks: Mapping[str, Iterable[str]] | None = None,
+        benchmarks: Mapping[str, Iterable[Sequence[str]]] | None = None,
         workers: int = 1,
+        scratch: Path | None = None,
     ) -> None:
-        """`benchmarks`: name → texts of the examples that will be evaluated; `workers`: processes, 1 for none beside
-        this one. Raises BadInputError where the corpus is to be decontaminated of nothing."""
+        """`benchmarks`: name → the examples that will be evaluated, each its texts; `workers`: processes, 1 for none
+        beside this one; `scratch`: directory for a file that is gone afterwards, None where temporary files go.
+
+        Raises BadInputError where the corpus is to be decontaminated of nothing."""
         if config.decontaminate and not benchmarks:
             raise BadInputError("decontaminate: there is no benchmark to look for; name some or set it to false")
         self._config, self._held_out_fraction, self._workers = config, held_out_fraction, workers
-        self._duplicates = Duplicates(config.exact_duplicates, config.near_duplicates.threshold)
+        self._duplicates = Duplicates(config.exact_duplicates, config.near_duplicates.threshold, scratch)
         self._benchmarks = Decontamination(benchmarks) if config.decontaminate and benchmarks else None
         self._decisions = bytearray()
         self._characters = 0
@@ -82,14 +95,13 @@ class Hygiene:
     def survey(self, documents: Iterable[Document]) -> None:
         """The first pass: look at every document, and decide."""
         seen, before = xxhash.xxh3_128(), len(self._decisions)
-        task = _Task(
-            near=self._config.near_duplicates.threshold is not None,
-            tables=self._benchmarks.tables if self._benchmarks else {},
-        )
-        for document, (fingerprint, found) in _examined(documents, task, self._workers):
-            self._characters += len(document.text)
-            seen.update(document.text.encode("utf-8", "surrogatepass"))
-            self._decisions.append(self._decide(fingerprint, found))
+        near = self._config.near_duplicates.threshold is not None
+        make = partial(_Examiner, near, self._benchmarks.tables if self._benchmarks else {})
+        for batch, examined in worked(documents, make, self._workers, "looking for duplicates and benchmarks"):
+            for document, (fingerprint, found) in zip(batch, examined, strict=True):
+                self._characters += len(document.text)
+                seen.update(document.text.encode("utf-8", "surrogatepass"))
+                self._decisions.append(self._decide(fingerprint, found))
         self._surveyed.append((len(self._decisions) - before, seen.digest()))
 
     def clean(self, documents: Iterable[Document]) -> Iterator[Document]:
@@ -174,60 +186,3 @@ def told(report: HygieneReport) -> Iterator[str]:
                 f"  {name}: {overlap.overlapping:,} of {overlap.examples:,} examples shared {overlap.ngram} words with "
                 f"the corpus, {overlap.overlapping_after:,} still do"
             )
-
-
-Examined = tuple[Fingerprint, Found]
-
-
-def _examine(text: str, task: _Task) -> Examined:
-    words = words_of(text)
-    hashes = word_hashes(words) if task.near or task.tables else word_hashes([])
-    signature = signature_of(hashes) if task.near else None
-    return Fingerprint(digest_of(words, text), signature), find(task.tables, hashes)
-
-
-def _examined(documents: Iterable[Document], task: _Task, workers: int) -> Iterator[tuple[Document, Examined]]:
-    """Each document with what a worker found in it, in their order; never more than two batches a worker in memory."""
-    batches = _batches(documents)
-    first = list(islice(batches, _FEW_BATCHES))
-    if workers == 1 or len(first) < _FEW_BATCHES:
-        for document in chain.from_iterable(chain(first, batches)):
-            yield document, _examine(document.text, task)
-        return
-    # spawn: a fork of a process with threads (tokenizers has some) can hang
-    with multiprocessing.get_context("spawn").Pool(workers, _set_task, (task,)) as pool:
-        waiting: deque[tuple[list[Document], AsyncResult[list[Examined]]]] = deque()
-        for batch in chain(first, batches):
-            waiting.append((batch, pool.apply_async(_examine_batch, ([document.text for document in batch],))))
-            if len(waiting) >= 2 * workers:
-                yield from _joined(*waiting.popleft())
-        for pair in waiting:
-            yield from _joined(*pair)
-
-
-def _joined(batch: list[Document], result: "AsyncResult[list[Examined]]") -> Iterator[tuple[Document, Examined]]:
-    return zip(batch, result.get(), strict=True)
-
-
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    batch: list[Document] = []
-    characters = 0
-    for document in documents:
-        batch.append(document)
-        characters += len(document.text)
-        if characters >= _BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
-
-
-_tasks: list[_Task] = []  # in a worker process: its one
-
-
-def _set_task(task: _Task) -> None:
-    _tasks.append(task)
-
-
-def _examine_batch(texts: list[str]) -> list[Examined]:
-    return [_examine(text, _tasks[0]) for text in texts]

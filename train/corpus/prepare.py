@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +23,8 @@ from train.corpus.indexed import Indexed, open_indexed
 from train.corpus.opened import Parts, Place, files_data, stride_of
 from train.corpus.packed import rows_in
 from train.corpus.sources import Skipped, documents_of, files_of, is_tokenised
-from train.corpus.tokenise import Progress, Settings, held_out_stem, tokenise
-from train.corpus.tokenizer import end_of_text_id, read_tokenizer, train_tokenizer
+from train.corpus.tokenise import TOKENISED_BY, Progress, Settings, held_out_stem, tokenise
+from train.corpus.tokenizer import end_of_text_id, read_tokenizer, sample_of, train_tokenizer
 from train.record import CorpusFacts, SourceFacts
 from train.rows import MARK, UNFINISHED
 from train.teacher_text import made_by, teacher_key, teacher_of
@@ -33,7 +32,6 @@ from train.teacher_text import made_by, teacher_key, teacher_of
 if TYPE_CHECKING:
     from train.extraction import GeneratedText
 
-_TOKENIZER_SAMPLE = 1 << 23  # characters that a new tokenizer is trained on
 _HASHED_TOGETHER = 1 << 22  # tokens
 
 
@@ -55,12 +53,12 @@ def prepare(
 ) -> CorpusFacts:
     """Tokenise the sources of `config` into `directory`, unless that was done; what was begun is gone on with.
 
-    `benchmarks`: name → JSON lines with the `text` of each example that is evaluated, which hygiene may take out. The
+    `benchmarks`: name → JSON lines with the `texts` of each example that is evaluated, which hygiene may take out. The
     mark of what the directory holds is written last. Raises BadInputError when a source cannot be read or the corpus is
     too small.
     """
     data = files_data(config)
-    cleaning = Cleaning(data, benchmarks, say) if data.hygiene else None
+    cleaning = Cleaning(data, benchmarks, say, directory) if data.hygiene else None
     directory.mkdir(parents=True, exist_ok=True)
     fingerprints = [_fingerprint(source) for source in data.sources]
     with _named_held_out():
@@ -185,7 +183,7 @@ def _key(data: FilesData, tokenizer_file: Path | None) -> str:
     """What the tokens depend on beside the sources' own text."""
     tokenizer = sha256_of(tokenizer_file) if tokenizer_file else "new"
     settings = data.model_dump(mode="json", exclude={"sources", "held_out", "tokenizer"})
-    return sha256_of_json([settings, tokenizer, metadata.version("tokenizers"), DECISIONS])
+    return sha256_of_json([settings, tokenizer, TOKENISED_BY, DECISIONS])
 
 
 def _fingerprint(source: SourceConfig) -> str:
@@ -209,17 +207,11 @@ def _settings(data: FilesData, directory: Path, tokenizer_file: Path | None, say
 
 
 def _sample(data: FilesData) -> Iterable[str]:
-    """The beginning of the corpus, cut into lines: a tokenizer learns from words, and long texts cost it memory."""
-    characters = 0
     sources = [source for source in data.sources if not is_tokenised(source)]
     if not sources:
         raise BadInputError("data.tokenizer: is missing, and the sources are tokenised: name what they were made with")
-    for document in chain.from_iterable(documents_of(source, Skipped()) for source in sources):
-        for line in document.text.splitlines(keepends=True):
-            yield line
-            characters += len(line)
-            if characters >= _TOKENIZER_SAMPLE:
-                return
+    documents = chain.from_iterable(documents_of(source, Skipped()) for source in sources)
+    return sample_of(documents, data.held_out_fraction)
 
 
 def _tokenised(

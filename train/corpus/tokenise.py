@@ -5,21 +5,16 @@ of how far they are valid: what is beyond was written by a preparation that ende
 without which nothing reads the .bin, is written last.
 """
 
-import multiprocessing
 import os
-import signal
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
-from multiprocessing.connection import wait
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tokenizers
 from numpy.typing import NDArray
 
 from configs.errors import WorkFailedError
@@ -30,10 +25,10 @@ from train.corpus.hygiene import is_held_out
 from train.corpus.indexed import dtype_for, write_index
 from train.corpus.sources import Skipped
 from train.corpus.tokenizer import read_tokenizer, vocabulary_size
+from train.corpus.workers import cores, worked
 
-BATCH_CHARACTERS = 1 << 20  # encoded together by one process
+TOKENISED_BY = f"encoding 2, tokenizers {tokenizers.__version__}"  # raise the number when other ids or lengths come out
 COMMIT_BYTES = 1 << 26  # of text, after which what was written is made sure of
-_FEW_BATCHES = 4  # are not worth starting processes for
 
 
 @dataclass(frozen=True)
@@ -92,7 +87,9 @@ def tokenise(
             _Output(held_out_stem(stem), dtype, progress.held_out) as held_out,
         ):
             committed = 0
-            for batch in _encoded(islice(documents, progress.taken, None), settings, dtype, workers or cores()):
+            make = partial(_Worker, settings, dtype)
+            rest = islice(documents, progress.taken, None)
+            for _, batch in worked(rest, make, workers or cores(), "tokenising"):
                 train.append(batch, ~batch.held_out)
                 held_out.append(batch, batch.held_out)
                 done = train.written.text_bytes + held_out.written.text_bytes
@@ -185,50 +182,6 @@ def _commit(record: Path, progress: Progress, *outputs: _Output) -> None:
     write_record(record, progress)
 
 
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    batch: list[Document] = []
-    characters = 0
-    for document in documents:
-        batch.append(document)
-        characters += len(document.text)
-        if characters >= BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
-
-
-def _encoded(
-    documents: Iterable[Document], settings: Settings, dtype: np.dtype[Any], workers: int
-) -> Iterator[_Encoded]:
-    """The documents' batches in their order, encoded by processes of their own where that is worth it."""
-    batches = _batches(documents)
-    first = list(islice(batches, _FEW_BATCHES))
-    if workers == 1 or len(first) < _FEW_BATCHES:
-        encode = _Worker(settings, dtype)
-        yield from map(encode, chain(first, batches))
-        return
-    context = multiprocessing.get_context("spawn")  # nothing of this process, its threads and locks, comes along
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (settings, dtype))
-    waiting: deque[Any] = deque()
-    try:
-        for batch in chain(first, batches):
-            waiting.append(pool.submit(_work, batch))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool:
-        raise WorkFailedError("tokenising: a process was killed (out of memory?); the same command goes on") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 class _Worker:
     def __init__(self, settings: Settings, dtype: np.dtype[Any]) -> None:
         self._fraction = settings.held_out_fraction
@@ -256,27 +209,3 @@ class _Worker:
 
     def _holds_out(self, document: Document) -> bool:
         return is_held_out(document.text, self._fraction) if document.held_out is None else document.held_out
-
-
-_worker: _Worker | None = None  # of a process of the pool
-
-
-def _start_worker(settings: Settings, dtype: np.dtype[Any]) -> None:
-    global _worker  # noqa: PLW0603  (what a pool's process has from its start)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which got it too, ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
-    _worker = _Worker(settings, dtype)
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed cannot end its pool, and nobody else would."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
-
-
-def _work(documents: Sequence[Document]) -> _Encoded:
-    assert _worker is not None
-    return _worker(documents)

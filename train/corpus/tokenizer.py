@@ -1,13 +1,17 @@
 """The tokenizer of a corpus: read from a file, or trained on the text where nobody names one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from configs.errors import BadInputError, first_line
+from train.corpus.documents import Document
+from train.corpus.hygiene import is_held_out
 
 END_OF_TEXT = ("<|endoftext|>", "</s>")  # the first that a tokenizer has closes each document
+
+_SAMPLE_CHARACTERS = 1 << 23  # that a new tokenizer is trained on
 
 
 def tokenizer_path(path: str) -> Path:
@@ -28,6 +32,22 @@ def read_tokenizer(path: Path, key: str) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def sample_of(documents: Iterable[Document], held_out_fraction: float) -> Iterator[str]:
+    """The beginning of the corpus without what is held out of it: what a new tokenizer is trained on.
+
+    Cut into lines: a tokenizer learns from words, and long texts cost it memory.
+    """
+    characters = 0
+    for document in documents:
+        if is_held_out(document.text, held_out_fraction):
+            continue
+        for line in document.text.splitlines(keepends=True):
+            yield line
+            characters += len(line)
+            if characters >= _SAMPLE_CHARACTERS:
+                return
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:

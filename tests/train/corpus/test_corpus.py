@@ -434,7 +434,7 @@ def test_hygiene_works_across_sources_and_an_attempt_that_was_killed(
     sources = [{"path": str(tmp_path / name), "name": name} for name in ("a", "b")]
     config = files_config(tmp_path, sources, hygiene={"near_duplicates": {"threshold": None}})
     benchmark = tmp_path / "quiz.jsonl"
-    benchmark.write_text(json.dumps({"text": question}) + "\n")
+    benchmark.write_text(json.dumps({"texts": [question]}) + "\n")
 
     def prepare(run_dir: Path) -> tuple[Any, Any]:
         manifest = prepare_run(config, run_dir, lambda text: None, {"quiz": benchmark})

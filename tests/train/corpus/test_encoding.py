@@ -16,6 +16,7 @@ from train.corpus.tokenizer import train_tokenizer
 # What the cuts must get right: every kind of whitespace and what only looks like it, letters beyond ASCII, combining
 # marks, contractions, numbers, added tokens, and what is longer than a piece that is kept.
 PARTS = [*" \t\n\r\v\f\x1c\x85\xa0\u2003\u3000\u200b\u180e", "  ", "\n\n", *"aZé\u0301ßжあ9٣½'’-_<|\x00\u0338"]
+PARTS += ['"', "\r\n", "\r\n\r\n", "(", "1", "Well", "--", *"stdmre"]
 PARTS += ["'s", "'ll", "don't", "<|endoftext|>", "the", " the", "word,", "x" * 50, "<|", "|>", "😀", "e\u0301"]
 texts = st.lists(st.lists(st.sampled_from(PARTS), max_size=40).map("".join), min_size=1, max_size=4)
 
@@ -29,6 +30,7 @@ def _trained(*tokens: AddedToken) -> Tokenizer:
 
 
 TRAINED = _trained()
+LETTERS = _trained(AddedToken("the"))
 
 
 @lru_cache
@@ -59,7 +61,7 @@ def test_published_tokenizers_on_real_text(name: str) -> None:
 
 
 @given(texts)
-@settings(max_examples=50)
+@settings(max_examples=100)
 def test_gpt2s_own_ids(batch: list[str]) -> None:
     _same(_published("gpt2"), batch)
 
@@ -90,6 +92,15 @@ def _metaspace() -> Tokenizer:
 def test_a_tokenizer_that_may_look_beyond_a_piece_is_asked_for_whole_texts(tokenizer: Tokenizer) -> None:
     assert not cuts_like_gpt2(tokenizer)
     _same(tokenizer, ["Two words <sep>  two words; the cap, end-of capital", " ", ""])
+
+
+@given(texts)
+@settings(max_examples=100)
+def test_added_tokens_within_words_are_found(batch: list[str]) -> None:
+    """They are cut out before the words are looked at, so a plain word is not the model's alone."""
+    assert cuts_like_gpt2(LETTERS)
+    assert LETTERS.encode("then").tokens == ["the", "n"]
+    _same(LETTERS, [*batch, "then other\nthe \nthe", "a\n\nthe (the"])
 
 
 def test_a_full_store_is_emptied_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

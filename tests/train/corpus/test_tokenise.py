@@ -15,7 +15,7 @@ from train.corpus.hygiene import is_held_out
 from train.corpus.indexed import open_indexed
 from train.corpus.sources import Skipped
 from train.corpus.tokenise import Progress, Settings, tokenise
-from train.corpus.tokenizer import train_tokenizer
+from train.corpus.tokenizer import sample_of, train_tokenizer
 
 TEXTS = stories(200, words=40)
 
@@ -36,7 +36,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.corpus.tokenise.BATCH_CHARACTERS", 1000)
+    monkeypatch.setattr("train.corpus.workers.BATCH_CHARACTERS", 1000)
     monkeypatch.setattr("train.corpus.tokenise.COMMIT_BYTES", 4000)
 
 
@@ -106,6 +106,12 @@ def test_what_was_begun_of_another_key_is_begun_anew(whole: Path, settings: Sett
     tokenise(_documents(), tmp_path / "s", "key", settings, lambda p: first.append(p.taken), Skipped(), workers=1)
     assert first[0] < 20
     assert _files(tmp_path) == _files(whole)
+
+
+def test_a_new_tokenizer_learns_from_no_held_out_document() -> None:
+    sample = "".join(sample_of(_documents(), 0.3))
+    assert sample == "".join(text for text in TEXTS if not is_held_out(text, 0.3))
+    assert len(sample) < len("".join(TEXTS))
 
 
 def test_a_finished_one_is_not_read_again(settings: Settings, tmp_path: Path) -> None:
