@@ -6,10 +6,11 @@ import subprocess
 from pathlib import Path
 
 ETC = Path("/etc/netns")  # what `ip netns exec` lays over /etc
-HOSTS = {"rbA": "10.79.0.1", "rbB": "10.79.0.2"}
+A, B = (f"rb{os.getpid()}{letter}" for letter in "ab")  # other tests on this machine may have theirs
+HOSTS = {A: "10.79.0.1", B: "10.79.0.2"}
 # What ssh is to real hosts: COMMAND HOST SHELL-WORDS, in the host's network and with its name.
 REMOTE = """#!/bin/bash
-for host in rbA=10.79.0.1 rbB=10.79.0.2; do [ "${host#*=}" = "$1" ] && name=${host%=*}; done
+for host in HOSTS; do [ "${host#*=}" = "$1" ] && name=${host%=*}; done
 shift
 exec ip netns exec "$name" unshare --uts bash -c 'hostname "$0"; eval "$*"' "$name" "$@"
 """
@@ -19,8 +20,8 @@ def why_not() -> str | None:
     """Why there can be none here; None if there can."""
     if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("unshare"):
         return "network namespaces need root, ip and unshare"
-    made = subprocess.run(["ip", "netns", "add", "rbtry"], capture_output=True, text=True, check=False)
-    subprocess.run(["ip", "netns", "del", "rbtry"], capture_output=True, check=False)
+    made = subprocess.run(["ip", "netns", "add", A], capture_output=True, text=True, check=False)
+    subprocess.run(["ip", "netns", "del", A], capture_output=True, check=False)
     return f"no network namespaces here: {made.stderr.strip()}" if made.returncode else None
 
 
@@ -31,7 +32,9 @@ class Hosts:
         self.command = directory / "remote"
 
     def __enter__(self) -> "Hosts":
-        self.command.write_text(REMOTE)
+        self.command.write_text(
+            REMOTE.replace("HOSTS", " ".join(f"{name}={address}" for name, address in HOSTS.items()))
+        )
         self.command.chmod(0o755)
         for name in HOSTS:
             etc = ETC / name
@@ -41,7 +44,7 @@ class Hosts:
             (etc / "resolv.conf").write_text("")  # nobody answers there: a name that is not above fails at once
             _ip("netns", "add", name)
             _ip("-n", name, "link", "set", "lo", "up")
-        _ip("link", "add", "cable", "netns", "rbA", "type", "veth", "peer", "name", "cable", "netns", "rbB")
+        _ip("link", "add", "cable", "netns", A, "type", "veth", "peer", "name", "cable", "netns", B)
         for name, address in HOSTS.items():
             _ip("-n", name, "addr", "add", f"{address}/24", "dev", "cable")
             _ip("-n", name, "link", "set", "cable", "up")

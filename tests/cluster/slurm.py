@@ -144,9 +144,17 @@ class Slurm:
     def crash(self, node: str) -> None:
         """As if its power were cut: its daemon, and all that it started, is gone at once."""
         daemon = psutil.Process(int((self.directory / f"slurmd.{node}.pid").read_text()))
-        for process in (daemon, *(each for each in psutil.process_iter() if _node_of(each) == node)):
+        for process in (daemon, *(each for each in psutil.process_iter() if self._is_of(each, node))):
             with contextlib.suppress(psutil.Error):
                 process.kill()
+
+    def _is_of(self, process: psutil.Process, node: str) -> bool:
+        """Did a step or a batch script of ours start it there? Other tests may have a Slurm with such a node too."""
+        try:
+            of = process.environ()
+        except psutil.Error:
+            return False
+        return of.get("SLURMD_NODENAME") == node and of.get("SLURM_CONF") == self.environment["SLURM_CONF"]
 
     def boot(self, node: str) -> None:
         """The opposite, once it was said to be DOWN."""
@@ -187,11 +195,3 @@ def _end(pid: int) -> None:
                 time.sleep(0.05)
         except ProcessLookupError:
             return
-
-
-def _node_of(process: psutil.Process) -> str | None:
-    """Of a process that a step or a batch script of Slurm's started."""
-    try:
-        return process.environ().get("SLURMD_NODENAME")
-    except psutil.Error:
-        return None

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from scripts.bench.victim import last_step
-from tests.cluster.namespaces import HOSTS, Hosts, why_not
+from tests.cluster.namespaces import HOSTS, B, Hosts, why_not
 from tests.cluster.runs import config, reach
 from tests.train.tiny import metrics
 from train import events, exits
@@ -36,8 +36,8 @@ def test_a_host_is_killed_and_the_run_goes_on_with_the_other(hosts: Hosts, share
         process = subprocess.Popen([sys.executable, "-m", "scripts.cli", *launch], stdout=log, stderr=log)
         try:
             reach(run_dir, 30, process)
-            hosts.command.write_text(hosts.command.read_text().replace("rbB=10.79.0.2", ""))  # it answers no more
-            hosts.kill("rbB")
+            hosts.command.write_text(hosts.command.read_text().replace(f"{B}={HOSTS[B]}", ""))  # it answers no more
+            hosts.kill(B)
             assert process.wait(240) == 0, said.read_text()[-3000:]
         finally:
             process.kill()
