@@ -165,12 +165,11 @@ def _generated(
             f"train.distillation.source: generated_text: the held-out text is that of data.sources, and {what}; "
             f"{'give its text' if tokenised else 'leave it out'}"
         )
-    skipped = Skipped()
     generated = (replace(d, held_out=False) for d in teacher.documents(config.train.distillation.documents))
-    natural = chain.from_iterable(documents_of(source, skipped) for source in read)
+    natural = chain.from_iterable(documents_of(source, Skipped()) for source in read)
     held_out = (replace(d, held_out=True) for d in natural if is_held_out(d.text, data.held_out_fraction))
     documents = chain(generated, held_out)
-    found = _tokenised(teacher.source, documents, directory / "0", key, settings, say, skipped)
+    found = _tokenised(teacher.source, documents, directory / "0", key, settings, say, Skipped())
     _exhaust(documents)  # what an earlier attempt generated is counted again
     return found
 

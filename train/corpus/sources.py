@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from configs.errors import BadInputError, WorkFailedError, first_line
-from configs.schema import SourceConfig
+from configs.schema import FilesData, SourceConfig
 from train import hub, hub_data, offline
 from train.corpus.documents import Document
 
@@ -40,6 +40,17 @@ def documents_of(source: SourceConfig, skipped: Skipped) -> Iterator[Document]:
             yield Document(text, source.label, number)
         else:
             skipped.empty += 1
+
+
+def check_files(data: FilesData) -> None:
+    """Raises BadInputError for a source of files that is not there: known at once, before anything that takes long."""
+    for key, sources in (("data.sources", data.sources), ("data.held_out", (data.held_out,) if data.held_out else ())):
+        for source in sources:
+            try:
+                if source.path is not None:
+                    files_of(source)
+            except BadInputError as error:
+                raise BadInputError(str(error).replace("data.sources", key)) from None
 
 
 def is_of_the_hub(source: SourceConfig) -> bool:
