@@ -5,12 +5,18 @@ from collections.abc import Callable
 from typing import Any
 
 from configs.errors import BadInputError
-from configs.schema import RunConfig, ScheduleConfig, TrainConfig
+from configs.schema import RunConfig, TrainConfig
 
 
 def _steps(share: float) -> Callable[[TrainConfig], dict[str, Any]]:
-    # The whole schedule in fewer steps: a finished, under-trained model, not one cut off in the middle.
-    return lambda train: {"steps": round(train.steps * share)}
+    """The whole schedule in fewer steps: a finished, under-trained model, not one cut off in the middle."""
+
+    def fewer(train: TrainConfig) -> dict[str, Any]:
+        horizon = train.schedule.horizon_steps
+        schedule = train.schedule.model_copy(update={"horizon_steps": horizon and round(horizon * share)})
+        return {"steps": round(train.steps * share), "schedule": schedule}
+
+    return fewer
 
 
 def _tenth_of_learning_rate(train: TrainConfig) -> dict[str, Any]:
@@ -19,7 +25,12 @@ def _tenth_of_learning_rate(train: TrainConfig) -> dict[str, Any]:
 
 
 def _no_decay(train: TrainConfig) -> dict[str, Any]:
-    return {"schedule": ScheduleConfig(kind="constant", warmup_fraction=train.schedule.warmup_fraction)}
+    if (train.schedule.horizon_steps or train.steps) > train.steps:
+        raise BadInputError(
+            "--controls: no_decay: the run ends before its learning rate has decayed (train.schedule.horizon_steps is "
+            "beyond train.steps), so this would hardly be another recipe; leave it out"
+        )
+    return {"schedule": train.schedule.model_copy(update={"kind": "constant"})}
 
 
 CONTROLS: dict[str, Callable[[TrainConfig], dict[str, Any]]] = {

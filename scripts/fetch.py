@@ -12,7 +12,7 @@ from configs.files import write_text
 from configs.schema import FilesData, RunConfig, SourceConfig
 from eval.stock import ask_harness
 from train import hub, hub_data, offline
-from train.corpus.sources import pinned
+from train.corpus.sources import located
 from train.reference import locate, pin
 
 
@@ -89,7 +89,7 @@ def _datasets(config: RunConfig, bundle: Path, say: Callable[[str], None]) -> It
 
 def _copy_of_copy(source: SourceConfig, bundle: str | None, place: Path, say: Callable[[str], None]) -> None:
     """From another bundle or the hub's cache on this machine, which has no more than somebody wanted: all of it."""
-    there = pinned(source, Path(bundle) if bundle else None, {})
+    there = located(source, Path(bundle) if bundle else None, {})
     if not _is_there(place, there.revision, str(source.dataset), say):
         _copy(Path(str(there.dataset)), place, {offline.COMMIT: there.revision})
 

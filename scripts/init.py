@@ -10,7 +10,7 @@ from accounting.hf_config import to_hf_config
 from configs import presets
 from configs.errors import BadInputError
 from configs.files import sha256_of
-from configs.recipes import KnownRecipe, recipe_of_hub_id, recipe_of_preset, recipe_of_shape
+from configs.recipes import KnownRecipe, recipe_of_hub_id, recipe_of_preset, recipe_of_shape, recipes
 from configs.schema import TrainConfig
 from scripts.init_estimate import CHINCHILLA, Budget
 from train import hub
@@ -82,8 +82,12 @@ def find(reference: str, revision: str | None) -> Original:
     known = recipe_of_preset(reference)
     if known is not None:
         return _preset(reference, revision, known)
-    if not hub.looks_like_an_id(reference):
-        raise BadInputError(f"{reference}: no such directory, and not a hub id such as EleutherAI/pythia-70m")
+    if "/" not in reference or not hub.looks_like_an_id(reference):
+        names = [name for recipe in recipes() for name in recipe.models]
+        raise BadInputError(
+            f"{reference}: no such directory, and a hub id has an owner, such as EleutherAI/pythia-70m; no preset of a "
+            f"known recipe, either{hub.nearest(reference, names)}"
+        )
     return _of_hub(reference, revision)
 
 

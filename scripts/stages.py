@@ -7,7 +7,7 @@ from typing import Any
 from configs.errors import BadInputError
 from configs.files import read_record, write_record, write_text
 from configs.locks import exclusive
-from configs.schema import RunConfig
+from configs.schema import FilesData, RunConfig
 from eval.calibration import Calibration
 from eval.criterion import held_out_loss
 from eval.judge import judge_files
@@ -32,9 +32,14 @@ def prepare(config: RunConfig, run_dir: Path, screen: Screen) -> Manifest:
     from train.corpus.hygiene import HygieneReport
     from train.corpus.hygiene import told as told_of_hygiene
     from train.corpus.opened import told
+    from train.corpus.sources import check_files
     from train.prepare import check_directory, prepare_run
 
+    if config.offline and not Path(config.offline).is_dir():
+        raise BadInputError(f"offline: {config.offline}: no such directory; `replibench fetch` makes and fills one")
     check_suite(config)
+    if isinstance(config.data, FilesData):
+        check_files(config.data)
     for name, results in config.controls.items():
         if results is not None and not Path(results).exists():
             raise BadInputError(f"controls.{name}: {results}: no such file or directory; null where there are none")

@@ -10,7 +10,7 @@ from configs.schema import FilesData, RunConfig, SourceConfig
 from train import generated
 from train.corpus import opened
 from train.corpus import prepare as files
-from train.corpus.sources import hub_name, pinned
+from train.corpus.sources import hub_name, is_of_the_hub, located
 from train.record import CorpusFacts
 from train.rows import MARK, UNFINISHED, Corpus
 
@@ -31,39 +31,41 @@ def prepare(
     cannot be read, or is too small for the run.
     """
     if isinstance(config.data, FilesData):
-        data = config.data
-        found = _pinned(data.every_source, config.offline, directory)
-        here = {"sources": found[: len(data.sources)], "held_out": data.held_out and found[-1]}
-        there = config.model_copy(update={"data": data.model_copy(update=here)})
-        facts = files.prepare(there, directory, tokenizer_file, say, benchmarks)
-        return _with_commits(facts, data, found)
+        commits = _commits(config.data.every_source, config.offline, directory)
+        facts = files.prepare(config, directory, tokenizer_file, say, benchmarks, commits)
+        return _with_commits(facts, config.data, commits)
     return generated.prepare(config, directory, tokenizer_file, say)
 
 
-def _pinned(sources: Sequence[SourceConfig], bundle: str | None, directory: Path) -> tuple[SourceConfig, ...]:
-    """Data sets of the hub by commit: once for a run directory, which a branch that moves on leaves as it is."""
+def _commits(sources: Sequence[SourceConfig], bundle: str | None, directory: Path) -> dict[str, str]:
+    """Of data sets of the hub, by name: found out once for a run directory, which a branch that moves on leaves as it
+    is, and which does not need the data sets any more once it is prepared."""
     record = directory / COMMITS
-    commits: dict[str, str] = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-    found = tuple(pinned(source, Path(bundle) if bundle else None, commits) for source in sources)
-    asked = zip(sources, found, strict=True)
-    known = {hub_name(source): there.revision for source, there in asked if source.dataset and there.revision}
-    if known and known != commits:
+    before: dict[str, str] = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    asked = {hub_name(source): source for source in sources if is_of_the_hub(source)}
+    commits = {name: before.get(name) or _commit(source, bundle) for name, source in asked.items()}
+    if commits and commits != before:
         directory.mkdir(parents=True, exist_ok=True)
         if not (directory / MARK).is_file():
             write_text(directory / MARK, UNFINISHED)
-        write_text(record, json.dumps(known, indent=1) + "\n")
-    return found
+        write_text(record, json.dumps(commits, indent=1) + "\n")
+    return commits
 
 
-def _with_commits(facts: CorpusFacts, data: FilesData, found: Sequence[SourceConfig]) -> CorpusFacts:
+def _commit(source: SourceConfig, bundle: str | None) -> str:
+    return str(located(source, Path(bundle) if bundle else None, {}).revision)
+
+
+def _with_commits(facts: CorpusFacts, data: FilesData, commits: Mapping[str, str]) -> CorpusFacts:
     """The facts of sources of the hub, with which commit was read. Text that the reference generated is of none."""
-    known = [
-        {"dataset": asked.dataset, "revision": there.revision} if asked.dataset else {}
-        for asked, there in zip(data.every_source, found, strict=True)
-    ]
-    by_label = {source.label: each for source, each in zip(data.sources, known, strict=False)}
+
+    def known(source: SourceConfig) -> dict[str, str | None]:
+        return {"dataset": source.dataset, "revision": commits.get(hub_name(source))} if source.dataset else {}
+
+    by_label = {source.label: known(source) for source in data.sources}
     sources = tuple(source.model_copy(update=by_label.get(source.name, {})) for source in facts.sources)
-    held_out = facts.held_out_source and facts.held_out_source.model_copy(update=known[-1])
+    own, held_out = data.held_out, facts.held_out_source
+    held_out = held_out.model_copy(update=known(own)) if own and held_out else held_out
     return facts.model_copy(update={"sources": sources, "held_out_source": held_out})
 
 

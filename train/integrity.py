@@ -67,7 +67,7 @@ def examine(reference: str, revision: str | None = None) -> Diagnosis:
     directory = Path(reference)
     if directory.is_dir():
         names = [path.name for path in directory.iterdir() if any(path.glob(hub.WEIGHTS))]
-    elif hub.looks_like_an_id(reference):
+    elif "/" in reference and hub.looks_like_an_id(reference):
         names = list(hub.branches(reference))
     else:
         raise BadInputError(f"{reference}: no such directory, and not a hub id such as EleutherAI/pythia-70m")

@@ -129,8 +129,7 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
         recipe |= {f"train.{name}.{key}": value for key, value in section.model_dump(mode="json").items()}
     if train.schedule.kind != "wsd":
         del recipe["train.schedule.decay_fraction"]  # which no other schedule uses
-    if train.schedule.horizon_steps in (None, train.steps):
-        del recipe["train.schedule.horizon_steps"]  # the same schedule
+    recipe["train.schedule.horizon_steps"] = train.schedule.horizon_steps or train.steps
     return recipe
 
 
@@ -139,7 +138,8 @@ def _data_recipe(config: RunConfig) -> dict[str, Any]:
     if not isinstance(data, FilesData):
         return {"data.source": data.source, "data.world_seed": data.world_seed}
     sources = {source.label: source.weight for source in data.sources}  # wherever they lie on this machine
-    return {"data.source": data.source, "data.sources": sources, "data.order": data.order}
+    hygiene = data.hygiene and data.hygiene.model_dump(mode="json")
+    return {"data.source": data.source, "data.sources": sources, "data.order": data.order, "data.hygiene": hygiene}
 
 
 def _seeds(config: RunConfig) -> dict[str, int]:

@@ -43,6 +43,8 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
         (["run", "smoke", "--set", "evaluation.items.fact=5"], "evaluation.items.fact: unknown benchmark; choices:"),
         (["compare", "a", "b"], "a: "),
         (["train", "smoke", "--run-dir", "/dev/null/x"], "--run-dir /dev/null/x: cannot be used"),
+        (["run", "pythia-14m"], "configs/runs/corpus/*.jsonl.zst: no such file"),
+        (["run", "pythia-14m", "--set", "offline=nowhere"], "offline: nowhere: no such directory"),
         (["run", "smoke", "--set", "calibration=nowhere.json"], "nowhere.json: no such file"),
         (["report", "nowhere"], "nowhere"),
         (["extrapolate", "forecast", "--cluster", "h100-51"], "unknown cluster 'h100-51'; did you mean h100-512"),

@@ -165,7 +165,9 @@ def test_scaled_down_says_what_changes_and_how_much_higher_the_loss_will_be() ->
             3,
             "nobody/nothing: is not in the hub's cache on this machine, and HF_HUB_OFFLINE",
         ),
-        (["init", "./nowhere"], 2, "./nowhere: no such directory, and not a hub id"),
+        (["init", "./nowhere"], 2, "./nowhere: no such directory, and a hub id has an owner"),
+        (["init", "pythia-14n"], 2, "no preset of a known recipe, either; did you mean pythia-14m"),
+        (["doctor", "nowhere"], 2, "nowhere: no such directory, and not a hub id"),
         (["init", "empty"], 2, "empty: no config.json in it"),
         (["init", "pickled"], 2, "pytorch_model.bin is pickled, which can run code and is never loaded"),
         (

@@ -48,8 +48,9 @@ class Indexed:
     """(S,) tokens of each sequence."""
     pointers: NDArray[np.int64]
     """(S,) where each begins, in bytes."""
-    documents: NDArray[np.int64]
-    """(D,) the sequence that each document begins with, and at the end S."""
+    documents: NDArray[np.int64] | range
+    """(D,) the sequence that each document begins with, and at the end S. Every sequence is one where none is marked,
+    as by writers that never say where a document ends."""
 
     def document_from(self, token: int) -> tuple[int, int]:
         """The first document that begins at or after `token`: its number and its first token.
@@ -112,9 +113,23 @@ def open_indexed(path: Path) -> Indexed:
             f"{data}: has {data.stat().st_size:,} bytes and {idx.name} speaks of {end:,}: one of the two is cut short "
             "or of another corpus"
         )
-    if n_documents and (int(documents[0]) != 0 or int(documents[-1]) != n_sequences):
-        raise BadInputError(f"{idx}: broken: its document index does not go from the first sequence to the last")
-    return Indexed(data, _mapped(data, dtype, 0, end // dtype.itemsize), sizes, pointers, documents)
+    tokens = _mapped(data, dtype, 0, end // dtype.itemsize)
+    if n_documents == 0 or (n_documents == 1 and int(documents[0]) == 0):
+        return Indexed(data, tokens, sizes, pointers, range(n_sequences + 1))
+    _check_documents(idx, documents, n_sequences)
+    return Indexed(data, tokens, sizes, pointers, documents)
+
+
+def _check_documents(path: Path, documents: NDArray[np.int64], n_sequences: int) -> None:
+    """Raises BadInputError unless they go up from the first sequence to the last."""
+    before = 0
+    for start in range(0, len(documents), _CHUNK):
+        part = np.concatenate([[before], documents[start : start + _CHUNK]])
+        if (np.diff(part) < 0).any():
+            raise BadInputError(f"{path}: broken: its document index goes back")
+        before = int(part[-1])
+    if int(documents[0]) != 0 or before != n_sequences:
+        raise BadInputError(f"{path}: broken: its document index does not go from the first sequence to the last")
 
 
 def _header(path: Path) -> tuple[np.dtype[Any], int, int]:

@@ -72,9 +72,10 @@ def told(facts: CorpusFacts, epochs: Mapping[str, float]) -> Iterator[str]:
     for source in facts.sources:
         per_token = f" of {source.text_bytes / source.tokens:.2f} bytes" if source.text_bytes else ""
         empty = f", {source.empty_documents:,} empty ones left out" if source.empty_documents else ""
+        times = f"{epochs[source.name]:.2f}" if epochs[source.name] >= 0.1 else f"{epochs[source.name]:.2g}"
         yield (
             f"{source.name}: {source.documents:,} documents{empty}, {source.tokens:,} tokens{per_token}; "
-            f"the run goes through it {epochs[source.name]:.2f} times"
+            f"the run goes through it {times} times"
         )
         if epochs[source.name] > MANY_EPOCHS:
             yield (

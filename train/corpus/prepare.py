@@ -22,7 +22,7 @@ from train.corpus.hygiene import DECISIONS, is_held_out
 from train.corpus.indexed import Indexed, open_indexed
 from train.corpus.opened import Parts, Place, files_data, stride_of
 from train.corpus.packed import rows_in
-from train.corpus.sources import Skipped, documents_of, files_of, is_tokenised
+from train.corpus.sources import Skipped, documents_of, files_of, hub_name, is_tokenised, located
 from train.corpus.tokenise import TOKENISED_BY, Progress, Settings, held_out_stem, tokenise
 from train.corpus.tokenizer import end_of_text_id, read_tokenizer, sample_of, train_tokenizer
 from train.record import CorpusFacts, SourceFacts
@@ -50,48 +50,73 @@ def prepare(
     tokenizer_file: Path | None,
     say: Callable[[str], None],
     benchmarks: Mapping[str, Path],
+    commits: Mapping[str, str],
 ) -> CorpusFacts:
     """Tokenise the sources of `config` into `directory`, unless that was done; what was begun is gone on with.
 
-    `benchmarks`: name → JSON lines with the `texts` of each example that is evaluated, which hygiene may take out. The
-    mark of what the directory holds is written last. Raises BadInputError when a source cannot be read or the corpus is
-    too small.
+    `benchmarks`: name → JSON lines with the `texts` of each example that is evaluated, which hygiene may take out.
+    `commits`: of data sets of the hub, by `hub_name`; where they lie does not matter, nor that they lie anywhere once
+    this is done. The mark of what the directory holds is written last. Raises BadInputError when a source cannot be
+    read or the corpus is too small.
     """
     data = files_data(config)
     cleaning = Cleaning(data, benchmarks, say, directory) if data.hygiene else None
     directory.mkdir(parents=True, exist_ok=True)
-    fingerprints = [_fingerprint(source) for source in data.sources]
+    fingerprints = [_fingerprint(source, commits) for source in data.sources]
     with _named_held_out():
-        of_held_out = data.held_out and _fingerprint(data.held_out)
+        of_held_out = _fingerprint(data.held_out, commits) if data.held_out else None
     made_of = [_key(data, tokenizer_file), cleaning.key if cleaning else None, teacher_key(config, tokenizer_file)]
     mark, key = directory / MARK, json.dumps([made_of, fingerprints, of_held_out, config.train.sequence_length])
     if mark.is_file() and mark.read_text() == key:
         facts = read_record(directory / "facts.json", CorpusFacts)
     else:
         write_text(mark, UNFINISHED)
-        settings = _settings(data, directory, tokenizer_file, say)
-        made_of = [*made_of, sha256_of(settings.tokenizer)]  # trained again, it could be another one
-        held_out = _held_out_source(data, directory, sha256_of_json([made_of, of_held_out]), settings, say)
-        teacher = teacher_of(config, tokenizer_file)
-        if teacher is not None:
-            own_key = sha256_of_json([made_of, fingerprints])
-            found = [_generated(config, teacher, directory, own_key, settings, say)]
-        else:
-            found = _parts(config, directory, made_of, fingerprints, settings, say, cleaning)
-        write_record(
-            directory / "parts.json",
-            Parts(
-                train=tuple(source.train for source in found),
-                held_out=(held_out.train,) if held_out else tuple(source.held_out for source in found),
-            ),
-        )
-        facts = _facts(config, [source.facts for source in found], held_out.facts if held_out else None)
-        if teacher is not None:
-            facts = facts.model_copy(update=made_by(teacher))
+        config = _located(config, commits)
+        if cleaning:
+            cleaning = Cleaning(files_data(config), benchmarks, say, directory)
+        facts = _make(config, directory, tokenizer_file, say, cleaning, (made_of, fingerprints, of_held_out))
         write_record(directory / "facts.json", facts)
         write_text(mark, key)
     _check_size(config, facts)
     return facts
+
+
+def _located(config: RunConfig, commits: Mapping[str, str]) -> RunConfig:
+    """With each data set of the hub where it is read from: in a bundle, in the hub's cache, or on the hub itself."""
+    data, bundle = files_data(config), config.offline and Path(config.offline)
+    sources = tuple(located(source, bundle or None, commits) for source in data.sources)
+    held_out = data.held_out and located(data.held_out, bundle or None, commits)
+    return config.model_copy(update={"data": data.model_copy(update={"sources": sources, "held_out": held_out})})
+
+
+def _make(
+    config: RunConfig,
+    directory: Path,
+    tokenizer_file: Path | None,
+    say: Callable[[str], None],
+    cleaning: Cleaning | None,
+    key: tuple[Sequence[Any], Sequence[str], str | None],
+) -> CorpusFacts:
+    """Everything of a corpus but the mark. `key`: what all tokens are made of, each source, the held-out one."""
+    data, (made_of, fingerprints, of_held_out) = files_data(config), key
+    settings = _settings(data, directory, tokenizer_file, say)
+    made_of = [*made_of, sha256_of(settings.tokenizer)]  # trained again, it could be another one
+    held_out = _held_out_source(data, directory, sha256_of_json([made_of, of_held_out]), settings, say)
+    teacher = teacher_of(config, tokenizer_file)
+    if teacher is not None:
+        own_key = sha256_of_json([made_of, fingerprints])
+        found = [_generated(config, teacher, directory, own_key, settings, say)]
+    else:
+        found = _parts(config, directory, made_of, fingerprints, settings, say, cleaning)
+    write_record(
+        directory / "parts.json",
+        Parts(
+            train=tuple(source.train for source in found),
+            held_out=(held_out.train,) if held_out else tuple(source.held_out for source in found),
+        ),
+    )
+    facts = _facts(config, [source.facts for source in found], held_out.facts if held_out else None)
+    return facts if teacher is None else facts.model_copy(update=made_by(teacher))
 
 
 def _parts(
@@ -140,12 +165,11 @@ def _generated(
             f"train.distillation.source: generated_text: the held-out text is that of data.sources, and {what}; "
             f"{'give its text' if tokenised else 'leave it out'}"
         )
-    skipped = Skipped()
     generated = (replace(d, held_out=False) for d in teacher.documents(config.train.distillation.documents))
-    natural = chain.from_iterable(documents_of(source, skipped) for source in read)
+    natural = chain.from_iterable(documents_of(source, Skipped()) for source in read)
     held_out = (replace(d, held_out=True) for d in natural if is_held_out(d.text, data.held_out_fraction))
     documents = chain(generated, held_out)
-    found = _tokenised(teacher.source, documents, directory / "0", key, settings, say, skipped)
+    found = _tokenised(teacher.source, documents, directory / "0", key, settings, say, Skipped())
     _exhaust(documents)  # what an earlier attempt generated is counted again
     return found
 
@@ -186,11 +210,12 @@ def _key(data: FilesData, tokenizer_file: Path | None) -> str:
     return sha256_of_json([settings, tokenizer, TOKENISED_BY, DECISIONS])
 
 
-def _fingerprint(source: SourceConfig) -> str:
-    """Changes when the source does, as far as sizes and times of its files tell."""
+def _fingerprint(source: SourceConfig, commits: Mapping[str, str]) -> str:
+    """Changes when the source does: by the commit of a data set, else as far as sizes and times of its files tell."""
     files = files_of(source) if source.path else []
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return sha256_of_json([source.model_dump(mode="json", exclude={"weight"}), stats])
+    settings = source.model_dump(mode="json", exclude={"weight", "revision", "streaming"})
+    return sha256_of_json([settings, commits.get(hub_name(source)) or source.revision, stats])
 
 
 def _settings(data: FilesData, directory: Path, tokenizer_file: Path | None, say: Callable[[str], None]) -> Settings:

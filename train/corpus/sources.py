@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from configs.errors import BadInputError, WorkFailedError, first_line
-from configs.schema import SourceConfig
+from configs.schema import FilesData, SourceConfig
 from train import hub, hub_data, offline
 from train.corpus.documents import Document
 
@@ -42,32 +42,52 @@ def documents_of(source: SourceConfig, skipped: Skipped) -> Iterator[Document]:
             skipped.empty += 1
 
 
-def pinned(source: SourceConfig, bundle: Path | None, commits: Mapping[str, str]) -> SourceConfig:
-    """A data set of the hub with the commit that its revision is; anything else as it is.
+def check_files(data: FilesData) -> None:
+    """Raises BadInputError for a source of files that is not there: known at once, before anything that takes long."""
+    for key, sources in (("data.sources", data.sources), ("data.held_out", (data.held_out,) if data.held_out else ())):
+        for source in sources:
+            try:
+                if source.path is not None:
+                    files_of(source)
+            except BadInputError as error:
+                raise BadInputError(str(error).replace("data.sources", key)) from None
+
+
+def is_of_the_hub(source: SourceConfig) -> bool:
+    """Whether it is a data set that has a name on the hub, and not files or a directory here."""
+    return source.dataset is not None and not Path(source.dataset).is_dir()
+
+
+def located(source: SourceConfig, bundle: Path | None, commits: Mapping[str, str]) -> SourceConfig:
+    """A data set of the hub with the commit that its revision is, where it can be read; anything else as it is.
 
     It is looked for in `bundle`, which `replibench fetch` filled, if there is one; else, where HF_HUB_OFFLINE is set,
     in the hub's cache on this machine; else the hub is asked, but for what `commits` (by `hub_name`) has already.
-    Raises BadInputError where it is not there, WorkFailedError where the hub cannot be reached.
+    Raises BadInputError where it is not there or of another commit, WorkFailedError where the hub cannot be reached.
     """
-    if source.dataset is None or Path(source.dataset).is_dir():
+    if not is_of_the_hub(source):
         return source
+    dataset, wanted = str(source.dataset), commits.get(hub_name(source))
     if bundle is not None:
         place = offline.dataset_place(bundle, source)
         if not place.is_dir():
             raise BadInputError(f"offline: {bundle}: has no data set {hub_name(source)} ({place}); {offline.FETCH}")
     elif hub.is_offline():
-        place = hub_data.cached(source.dataset, commits.get(hub_name(source), source.revision))
+        place = hub_data.cached(dataset, wanted or source.revision)
     else:
-        commit = commits.get(hub_name(source)) or hub_data.commit_of(source.dataset, source.revision)
-        return source.model_copy(update={"revision": commit})
+        return source.model_copy(update={"revision": wanted or hub_data.commit_of(dataset, source.revision)})
     known = offline.commit_at(place)
     if known is None:
         raise BadInputError(
             f"offline: {place}: has no {offline.COMMIT}, which says what commit of the hub it is; {offline.FETCH}; "
             "files of your own are named by data.sources.path"
         )
-    here = {"dataset": str(place), "revision": known, "name": source.label}
-    return source.model_copy(update=here)
+    if wanted not in (None, known):
+        raise BadInputError(
+            f"offline: {place}: is commit {known} of {dataset}, and the corpus of this run was begun from {wanted}; "
+            "name another --run-dir, or fetch that commit (data.sources.revision)"
+        )
+    return source.model_copy(update={"dataset": str(place), "revision": known, "name": source.label})
 
 
 def hub_name(source: SourceConfig) -> str:

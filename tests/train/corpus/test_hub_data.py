@@ -21,6 +21,7 @@ from train.corpus.indexed import open_indexed
 from train.corpus.tokenizer import read_tokenizer
 from train.data import prepare
 from train.record import CorpusFacts
+from train.rows import MARK, UNFINISHED
 
 ROOT = Path(__file__).parents[3]
 OLD, NEW = DATASET_COMMITS
@@ -94,6 +95,31 @@ def test_a_bundle_has_the_commit_and_is_read_through_to_tokens(
         _prepared(tmp_path, "other", second)
     with pytest.raises(WorkFailedError, match=r"org/texts: is not in the hub's cache .* and HF_HUB_OFFLINE is set"):
         _prepared(tmp_path, "other")
+
+
+def test_what_is_prepared_needs_its_data_set_no_more(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prepared from the cache; then from a bundle, from one that lies elsewhere, and with neither at hand."""
+    config, written = files_config(tmp_path, [SOURCE]), tmp_path / "run" / "0.bin"
+    before = _prepared(tmp_path, "run")
+    made = written.stat().st_mtime_ns
+    for bundle in (tmp_path / "first", tmp_path / "second"):
+        list(collect(config, bundle, lambda text: None))
+        assert _prepared(tmp_path, "run", bundle) == before
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    assert _prepared(tmp_path, "run") == before
+    assert _prepared(tmp_path, "run", tmp_path / "no bundle at all") == before
+    assert written.stat().st_mtime_ns == made
+
+
+def test_what_is_half_prepared_is_not_gone_on_with_from_another_commit(cache: Path, tmp_path: Path) -> None:
+    _prepared(tmp_path, "run")
+    (tmp_path / "run" / MARK).write_text(UNFINISHED)
+    (cache / "refs" / "main").write_text(NEW)
+    list(collect(files_config(tmp_path, [SOURCE]), tmp_path / "bundle", lambda text: None))
+    with pytest.raises(BadInputError, match=rf"is commit {NEW} of org/texts, and .* was begun from {OLD}"):
+        _prepared(tmp_path, "run", tmp_path / "bundle")
 
 
 def test_a_branch_that_moved_is_fetched_anew_and_both_commits_are_named(cache: Path, tmp_path: Path) -> None:

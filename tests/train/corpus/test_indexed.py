@@ -44,7 +44,7 @@ def test_files_of_another_writer_load(
     expected = [token for doc in docs for i in range(sentences) for token in doc[i::sentences]]
     assert found.tokens.tolist() == expected
     assert found.sizes.tolist() == [len(doc[i::sentences]) for doc in docs for i in range(sentences)]
-    assert found.documents.tolist() == [i * sentences for i in range(len(docs) + 1)]
+    assert list(found.documents) == [i * sentences for i in range(len(docs) + 1)]
 
 
 @given(documents, st.sampled_from([50_257, 70_000]))
@@ -67,6 +67,17 @@ def test_where_the_next_document_begins(
     starts = [sum(map(len, docs[:i])) for i in range(len(docs))]
     expected = next(((i, start) for i, start in enumerate(starts) if start >= token), (len(docs), len(found.tokens)))
     assert found.document_from(token) == expected
+
+
+def test_where_no_document_is_marked_each_sequence_is_one(tmp_path: Path) -> None:
+    """As of a writer that never calls end_document: an index of 0 alone, which GPT-NeoX reads too."""
+    theirs = by_the_description(tmp_path, [[1, 2, 3], [4, 5], [6]], 8)
+    index = bytearray(theirs.with_name("theirs.idx").read_bytes()[: -3 * 8])
+    index[26:34] = struct.pack("<Q", 1)
+    theirs.with_name("theirs.idx").write_bytes(index)
+    found = open_indexed(theirs)
+    assert found.tokens.tolist() == [1, 2, 3, 4, 5, 6]
+    assert found.document_from(2) == (1, 3)
 
 
 def _replace(path: Path, at: int, what: bytes) -> None:
@@ -101,6 +112,7 @@ def _replace(path: Path, at: int, what: bytes) -> None:
         (lambda p: p.with_suffix(".idx").write_bytes(b""), "x.idx: is no index of Megatron-LM's"),
         (lambda p: p.with_suffix(".idx").write_bytes(p.with_suffix(".idx").read_bytes() + b"0"), "broken: 83 bytes"),
         (lambda p: _replace(p.with_suffix(".idx"), 34 + 24 + 16, b"\x07"), "its document index does not go"),
+        (lambda p: _replace(p.with_suffix(".idx"), 34 + 24 + 8, b"\x07"), "its document index goes back"),
     ],
 )
 def test_a_broken_pair_is_one_line_that_names_the_file(damage, message: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
