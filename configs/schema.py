@@ -108,7 +108,10 @@ class FilesData(Section):
         4_096, description="of the tokenizer that is trained on the corpus, where none is given"
     )
     end_of_text: str | None = Field(
-        None, description="the token after each document; left out: `<|endoftext|>` or, where there is none, `</s>`"
+        None,
+        description="the token after each document; left out: that of the `eos_token_id` which the reference's "
+        "config.json or, with `tokenizer`, `architecture` states; without one `<|endoftext|>` or, where there is none, "
+        "`</s>`",
     )
     held_out_fraction: HalfOpenFraction = Field(
         0.005,

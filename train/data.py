@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from configs.errors import BadInputError
 from configs.files import write_text
 from configs.schema import FilesData, RunConfig, SourceConfig
+from tinyworld.tokenizer import END_OF_TEXT
 from train import generated
 from train.corpus import opened
 from train.corpus import prepare as files
@@ -23,21 +25,24 @@ def prepare(
     tokenizer_file: Path | None,
     say: Callable[[str], None],
     benchmarks: Mapping[str, Path],
+    end_of_text: str | None = None,
 ) -> CorpusFacts:
     """Write the corpus of `config` and its tokenizer.json into `directory`, unless they are there already.
 
     The tokenizer is a copy of `tokenizer_file`, or a new one trained on the corpus. `benchmarks`: name → JSON lines
-    with the `texts` of each example that is evaluated, for the hygiene of files. Raises BadInputError when the corpus
-    cannot be read, or is too small for the run.
+    with the `texts` of each example that is evaluated, for the hygiene of files. `end_of_text`: the token
+    after each document where `data.end_of_text` names none. Raises BadInputError when the corpus cannot be read, or is
+    too small for the run.
     """
     if isinstance(config.data, FilesData):
         data = config.data
         found = _pinned(data.every_source, config.offline, directory)
-        here = {"sources": found[: len(data.sources)], "held_out": data.held_out and found[-1]}
+        here: dict[str, Any] = {"sources": found[: len(data.sources)], "held_out": data.held_out and found[-1]}
+        here |= {"end_of_text": data.end_of_text or end_of_text}
         there = config.model_copy(update={"data": data.model_copy(update=here)})
         facts = files.prepare(there, directory, tokenizer_file, say, benchmarks)
         return _with_commits(facts, data, found)
-    return generated.prepare(config, directory, tokenizer_file, say)
+    return generated.prepare(config, directory, tokenizer_file, say, end_of_text or END_OF_TEXT)
 
 
 def _pinned(sources: Sequence[SourceConfig], bundle: str | None, directory: Path) -> tuple[SourceConfig, ...]:
