@@ -250,8 +250,8 @@ class TrainConfig(Section):
     initialisation: Initialisation = Field(
         "paper",
         description="paper: as the family's paper says; scaled_normal: std 0.02, and 0.02/√(2L) where a matrix writes "
-        "into the residual stream (GPT-2's, and GPT-NeoX's where its configuration names none); transformers: as its "
-        "class does",
+        "into the residual stream (as GPT-2's paper says, and GPT-NeoX's where its configuration names none); "
+        "transformers: as its class does",
     )
     activation_checkpointing: bool = Field(
         False, description="each layer is computed again in the backward pass: less memory, a third more work"
