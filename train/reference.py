@@ -53,7 +53,8 @@ NOT_ARCHITECTURE = frozenset(
 )
 
 
-BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")
+BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+ADAPTER = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,14 @@ def load_reference(
             found = f"has sha256 {sha256[name][:12]}…" if name in sha256 else "is not there"
             raise BadInputError(
                 f"reference_sha256.{name}: {wanted[:12]}… is pinned, but {directory / name} {found}: the reference is "
-                "not "
-                "the one that this file was made for; put that back, or make a new file with `replibench init`"
+                "not the one that this file was made for; put that back, or make a new file with `replibench init`"
             )
+    added = [name for name in BESIDE_TOKENIZER if pinned and name in sha256.keys() - pinned.keys()]
+    if added:
+        raise BadInputError(
+            f"reference_sha256.{added[0]}: is not pinned, but {directory / added[0]} is there, and transformers reads "
+            "it: take that away, or make a new file with `replibench init`"
+        )
     return Reference(directory, config, ReferenceFacts(source=source, revision=revision, sha256=sha256))
 
 
@@ -115,7 +121,12 @@ def pin(directory: Path) -> dict[str, str]:
     """{file: sha256} of config, tokenizer and weights. Raises BadInputError where one of the three is missing.
 
     What else a tokenizer is made of is pinned where it is there: transformers, and lm-eval with it, reads that too.
+    An adapter, with which it would load another model than these weights, is refused.
     """
+    if (directory / ADAPTER).is_file():
+        raise BadInputError(
+            f"reference: {directory}: {ADAPTER}: transformers would load an adapter on top of the weights; take it away"
+        )
     weights = weight_files(directory)
     if not (directory / "tokenizer.json").is_file():
         raise BadInputError(

@@ -79,6 +79,31 @@ def test_a_reference_that_changed_since_is_refused(reference: Path, tmp_path: Pa
         prepare_run(config, tmp_path / "run", lambda text: None)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tokenizer_config.json", "reference_sha256.tokenizer_config.json: is not pinned, but .* is there"),
+        ("special_tokens_map.json", "reference_sha256.special_tokens_map.json: is not pinned"),
+        ("added_tokens.json", "reference_sha256.added_tokens.json: is not pinned"),
+        ("adapter_config.json", "adapter_config.json: transformers would load an adapter on top of the weights"),
+    ],
+)
+def test_a_file_that_came_to_a_pinned_reference_is_refused(
+    name: str, message: str, reference: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "original"
+    shutil.copytree(reference, copy)
+    pinned = load_reference(str(copy)).facts.sha256
+    (copy / name).write_text("{}")
+    with pytest.raises(BadInputError, match=message) as caught:
+        load_reference(str(copy), pinned=pinned)
+    assert "\n" not in str(caught.value)
+    if name != "adapter_config.json":  # and is pinned where it was there at first
+        again = load_reference(str(copy)).facts.sha256
+        assert load_reference(str(copy), pinned=again).facts.sha256 == again
+        assert name in again
+
+
 def test_one_seed_of_a_suite_has_the_others_as_controls_and_not_itself(
     reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
