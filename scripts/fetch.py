@@ -41,16 +41,17 @@ def _reference(config: RunConfig, bundle: Path, say: Callable[[str], None]) -> s
         source = locate(config.reference, config.revision, config.offline)
         commit = offline.commit_at(source)
         if not _is_there(place, commit, config.reference, say):
-            pin(source)  # whole, before it is copied
+            pin(source, config.reference, config.revision)  # whole, before it is copied
             _copy(source, place, {offline.COMMIT: commit})
     else:
         found = hub.describe(config.reference, config.revision)
         if not _is_there(place, found.commit, config.reference, say):
             say(f"fetching {config.reference}: {_size(sum(found.sizes.values()))} in {len(found.sizes)} files")
             source = locate(config.reference, found.commit)
-            pin(source)
+            pin(source, config.reference, config.revision)
             _copy(source, place, {offline.COMMIT: found.commit}, list(found.sizes))
-    return f"reference: {config.reference}, {len(pin(place))} files with their sha256 in {place}"
+    count = len(pin(place, config.reference, config.revision))
+    return f"reference: {config.reference}, {count} files with their sha256 in {place}"
 
 
 def _is_offline(config: RunConfig) -> bool:
