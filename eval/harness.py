@@ -138,6 +138,7 @@ class Evaluations:
         lm_eval.utils.env.from_string = functools.lru_cache(lm_eval.utils.env.from_string)
         self.tasks = list(self.manager.load(list(work["tasks"]))["tasks"].values())
         for task in self.tasks:
+            check_items(task, work["pinned"].get(task.config.task))
             build_requests(task, work["num_fewshot_of"].get(task.config.task, work["num_fewshot"]), work["limit"])
         self.requests = [request for task in self.tasks for request in task.instances]
         self.by_tokenizer: dict[str, Encodings] = {}
@@ -294,6 +295,12 @@ def fingerprint(task: Any) -> dict[str, Any]:
     for document in documents:
         digest.update(json.dumps(document, sort_keys=True, default=str).encode() + b"\n")
     return {"items": len(documents), "sha256": digest.hexdigest()}
+
+
+def check_items(task: Any, pinned: str | None) -> None:
+    """Raises BadTaskError where a loaded task's items are not those of the sha256 `pinned`, if there is one."""
+    if pinned is not None and fingerprint(task)["sha256"] != pinned:
+        raise BadTaskError(f"{task.config.task}: its items are others than those that the run began with (stock.json)")
 
 
 def write_texts(task: Any, path: Path) -> None:
