@@ -37,6 +37,7 @@ from lm_eval.tasks import TaskManager
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from configs.errors import first_line
+from configs.files import atomic_writer
 from train.processes import die_with_parent, parent_of_next
 
 Samples = Mapping[str, list[dict[str, Any]]]  # by task, as lm-eval has them
@@ -344,8 +345,8 @@ def export(task: Any, bundle: Path, override: Mapping[str, Any]) -> dict[str, An
     for split in dict.fromkeys(filter(None, (task.get_config(key) for key in keys))):
         if split in task.dataset:
             path = Path("benchmarks") / task.config.task / f"{split}.jsonl"
-            (bundle / path).parent.mkdir(parents=True, exist_ok=True)
-            task.dataset[split].to_json(bundle / path)
+            with atomic_writer(bundle / path, "wb") as stream:  # the file may be in use already
+                task.dataset[split].to_json(stream)
             files[split] = str(path)
     return {**override, "dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"data_files": files}}
 

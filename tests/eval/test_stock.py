@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.shared_data import SHARED, needs_shared_data
 
 REFERENCE = Path(__file__).parents[2] / "configs" / "references" / "tinyworld-434k"
 ITEMS = 6
+MANY = 3000  # `datasets` writes a thousand rows at once
 
 
 def _bundle(directory: Path, word: str = "hammer", **keys: Any) -> Path:
@@ -87,6 +89,33 @@ def test_items_without_a_bundle_are_loaded_anew_and_stay_those_that_were_pinned(
     shutil.rmtree(tmp_path / "baber")
     with pytest.raises(WorkFailedError, match="piqa: its items cannot be loaded"):
         prepare_benchmarks(config, benchmarks)
+
+
+def test_items_that_could_not_be_written_whole_leave_those_of_before(tmp_path: Path) -> None:
+    """A disk that fills, or here a row that is no JSON, after many that were written."""
+    from datasets import Dataset
+
+    from eval.harness import export
+
+    class Task:
+        config = SimpleNamespace(task="piqa")
+
+        def __init__(self, *ends: Any) -> None:
+            self.dataset = {"validation": Dataset.from_dict({"goal": [*["open"] * MANY, *ends]})}
+
+        def get_config(self, key: str) -> str | None:
+            return "validation" if key == "validation_split" else None
+
+    export(Task("whole"), tmp_path, {})
+    (path,) = (tmp_path / "benchmarks" / "piqa").iterdir()
+    before = path.read_bytes()
+    assert before.count(b"\n") == MANY + 1
+    broken = Task()
+    broken.dataset["validation"] = Dataset.from_dict({"goal": [*[b"open"] * MANY, b"\xff"]})
+    with pytest.raises(UnicodeDecodeError):
+        export(broken, tmp_path, {})
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
 
 
 TEXTS = """
