@@ -27,7 +27,7 @@ def beside_controls(
     for control in controls:
         shared = sorted(original.tasks.keys() & control.tasks.keys())
         why = refusals(original, [control], shared, ()) or ([] if shared else ["no benchmark is shared"])
-        copied = next((run for run in (original, *kept, replica) if bit_identical(run, control, shared)), None)
+        copied = next((run for run in (original, *kept, replica) if _same_answers(run, control)), None)
         if copied is not None:
             why.append(f"the same answers to the last bit as {copied.path}: a copy is no further seed")
         if why:
@@ -40,6 +40,10 @@ def beside_controls(
     names = sorted(set.intersection(*({*scores.tasks} for scores in (*runs, replica))))
     rows = (_row(name, [float(100 * run.tasks[name].score) for run in runs], replica) for name in names)
     return tuple(rows), tuple(warnings)
+
+
+def _same_answers(one: Scores, two: Scores) -> bool:
+    return bit_identical(one, two, sorted(one.tasks.keys() & two.tasks.keys()))
 
 
 def _row(name: str, runs: Sequence[float], replica: Scores) -> BesideControls:

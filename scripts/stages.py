@@ -16,6 +16,7 @@ from eval.launch import (
     evaluations_to_do,
     has_suite,
     prepare_benchmarks,
+    prepared_benchmarks,
     texts_of_benchmarks,
 )
 from eval.verdict import Verdict
@@ -83,7 +84,7 @@ def evaluate(config: RunConfig, run_dir: Path, screen: Screen, sides: Sequence[s
         models[reference] = run_dir / "eval" / "original"
     with screen.stage(f"evaluating {len(models)} model{'s' if len(models) > 1 else ''}", 1.0) as update:
         benchmarks = run_dir / "benchmarks"
-        tasks = prepare_benchmarks(config, benchmarks)
+        tasks = prepared_benchmarks(config, benchmarks)
         waiting = evaluations_to_do(models, benchmarks, tasks, config)
         if waiting:
             for stale in ("verdict.json", "report.html", "report.md"):  # they speak of other evaluations

@@ -1,6 +1,8 @@
 """The replica beside other seeds of the original's recipe."""
 
 import random
+from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,11 @@ from tests.eval.lm_eval_directory import write_lm_eval
 ITEMS = 400
 
 
-def _run(path: Path, right: int, seed: int, **options: object) -> Path:
+def _run(path: Path, right: int, seed: int, tasks: Sequence[str] = ("piqa",), **options: object) -> Path:
     answers = [True] * right + [False] * (ITEMS - right)
     random.Random(seed).shuffle(answers)
-    return write_lm_eval(path, {"piqa": answers}, seed=seed, model=path.name, **options)  # type: ignore[arg-type]
+    said = dict.fromkeys(tasks, answers)
+    return write_lm_eval(path, said, seed=seed, model=path.name, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -59,6 +62,20 @@ def test_a_control_of_other_shots_or_a_copy_is_left_out_and_named(runs: list[Pat
     assert len(said) == 2
     assert "shots: is left out: " in said[0]
     assert "copy: is left out: the same answers to the last bit as" in said[1]
+
+
+def test_runs_of_unequal_benchmarks_are_compared_on_what_all_have(tmp_path: Path) -> None:
+    """In whatever order they come; a copy is found by what it shares with the run that it is a copy of."""
+    both = ("piqa", "sciq")
+    original, replica = _run(tmp_path / "original", 300, 0, both), _run(tmp_path / "replica", 310, 1, both)
+    controls = [_run(tmp_path / "piqa", 304, 2), _run(tmp_path / "both", 296, 3, both)]
+    copy = _run(tmp_path / "copy", 296, 3, ("sciq",))
+    for order in permutations(controls):
+        verdict = judge_files(original, [replica], beside=[*order, copy])
+        assert [(row.name, row.runs) for row in verdict.beside_controls] == [("piqa", 3)]
+        assert any("copy: is left out: the same answers" in warning for warning in verdict.warnings)
+    narrow = _run(tmp_path / "narrow", 310, 4)
+    assert [row.name for row in judge_files(original, [narrow], beside=[controls[1]]).beside_controls] == ["piqa"]
 
 
 def test_runs_that_do_not_differ_measure_nothing(tmp_path: Path) -> None:

@@ -294,6 +294,29 @@ def test_fetch_brings_a_model_whole_and_offline_reads_it_alone(reference: Path, 
         prepare_run(missing, tmp_path / "other", print)
 
 
+def test_two_fetches_of_one_model_do_not_disturb_each_other(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins and ends while the first copies."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    shutil.copytree(reference, offline.model_place(first, "org/model", "step1"))
+    top = {"reference": "org/model", "revision": "step1", "architecture": {}}
+    config = tiny_config(tmp_path, "gpt_neox", offline=str(first), **top)
+    copy, waiting = shutil.copyfile, [True]
+
+    def interrupted(source: Path, target: Path) -> None:
+        copy(source, target)
+        if waiting and waiting.pop():
+            list(collect(config, second, lambda text: None))
+
+    monkeypatch.setattr(shutil, "copyfile", interrupted)
+    list(collect(config, second, lambda text: None))
+    place = offline.model_place(second, "org/model", "step1")
+    assert not waiting
+    assert {path.name for path in place.iterdir()} >= {path.name for path in reference.iterdir()}
+    assert list(place.parent.iterdir()) == [place]
+
+
 @needs_shared_data
 def test_a_real_model_of_no_known_recipe(tmp_path: Path) -> None:
     """stories260K: pinned by the bytes that its SOURCE.md's conversion gave."""
