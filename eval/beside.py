@@ -16,11 +16,12 @@ from eval.verdict import BesideControls
 
 
 def beside_controls(
-    original: Scores, replica: Scores, controls: Sequence[Scores]
+    original: Scores, replica: Scores, controls: Sequence[Scores], revision: str | None = None
 ) -> tuple[tuple[BesideControls, ...], tuple[str, ...]]:
     """A row for each benchmark that everybody has, and what kept the others out.
 
     Controls that cannot be compared with the original (other items, shots, limits) are named in a warning and left out.
+    `revision`: the hub's that the original is of, if any; controls of another, or of none that is known, are warned of.
     """
     warnings: list[str] = []
     kept: list[Scores] = []
@@ -34,6 +35,12 @@ def beside_controls(
             warnings.append(f"control {control.path}: is left out: {why[0]}")
         else:
             kept.append(control)
+            if revision is not None and control.revision != revision:
+                recorded = f"is of revision {control.revision}" if control.revision else "does not say its revision"
+                warnings.append(
+                    f"control {control.path}: {recorded}, and the original is of {revision}: see that both were "
+                    "trained on as many tokens"
+                )
     if not kept:
         return (), tuple(warnings)
     runs = [original, *kept]

@@ -102,7 +102,10 @@ def judge(config: RunConfig, run_dir: Path) -> Verdict:
         if loss is not None and loss.original is not None:
             losses = held_out_loss(loss.original, loss.replica, _tolerance(run_dir))
     beside = [Path(results) for results in config.controls.values() if results is not None]
-    verdict = judge_files(run_dir / "eval" / "original", [run_dir / "eval" / "replica"], beside=beside, held_out=losses)
+    sides = run_dir / "eval" / "original", run_dir / "eval" / "replica"
+    of_hub = config.reference is not None and not Path(config.reference).is_dir()
+    revision = config.revision if of_hub else None
+    verdict = judge_files(sides[0], sides[1:], beside=beside, revision=revision, held_out=losses)
     missing = [name for name, results in config.controls.items() if results is None]
     if missing:
         said = (

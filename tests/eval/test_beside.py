@@ -12,7 +12,7 @@ from configs.errors import BadInputError
 from eval.judge import judge_files
 from eval.verdict import Verdict
 from report.verdict_terminal import verdict_markdown
-from tests.eval.lm_eval_directory import write_lm_eval
+from tests.eval.lm_eval_directory import edit_results, write_lm_eval
 
 ITEMS = 400
 
@@ -76,6 +76,30 @@ def test_runs_of_unequal_benchmarks_are_compared_on_what_all_have(tmp_path: Path
         assert any("copy: is left out: the same answers" in warning for warning in verdict.warnings)
     narrow = _run(tmp_path / "narrow", 310, 4)
     assert [row.name for row in judge_files(original, [narrow], beside=[controls[1]]).beside_controls] == ["piqa"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("pretrained=org/seed,revision=step1000,dtype=float32", None),
+        ({"pretrained": "org/seed", "revision": "step1000"}, None),
+        ("pretrained=org/seed,revision=step143000", "is of revision step143000, and the original is of step1000: see"),
+        ({"pretrained": "org/seed"}, "does not say its revision, and the original is of step1000: see"),
+    ],
+)
+def test_a_control_that_is_not_known_to_be_of_the_original_s_revision_is_warned_of(
+    arguments: object, said: str | None, runs: list[Path]
+) -> None:
+    """It may have seen many times the tokens. It stays in: the original may be named by its commit."""
+    for run in runs[2:]:
+        edit_results(run, config={"model_args": arguments, "limit": None})
+    verdict = judge_files(runs[0], [runs[1]], beside=runs[2:], revision="step1000")
+    assert [row.runs for row in verdict.beside_controls] == [4]
+    warnings = [warning for warning in verdict.warnings if warning.startswith("control ")]
+    assert [line.partition(" that both")[0] for line in warnings] == [
+        f"control {run}: {said}" for run in runs[2:] if said is not None
+    ]
+    assert not [warning for warning in _judged(runs).warnings if warning.startswith("control ")]
 
 
 def test_runs_that_do_not_differ_measure_nothing(tmp_path: Path) -> None:

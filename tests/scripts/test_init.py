@@ -21,6 +21,8 @@ from scripts.cli import app
 from scripts.fetch import collect
 from scripts.init import start
 from scripts.init_file import written
+from scripts.stages import judge
+from tests.eval.lm_eval_directory import edit_results, write_lm_eval
 from tests.shared_data import SHARED, needs_shared_data
 from tests.train.tiny import ARCHITECTURES, tiny_config
 from train import offline
@@ -292,6 +294,24 @@ def test_fetch_brings_a_model_whole_and_offline_reads_it_alone(reference: Path, 
         BadInputError, match=r"has no org/model at step2 .*`replibench fetch CONFIG --to DIR` brings it"
     ):
         prepare_run(missing, tmp_path / "other", print)
+
+
+def test_the_verdict_of_a_revision_warns_of_controls_at_another(reference: Path, tmp_path: Path) -> None:
+    """Of a hub id; a directory's revision is nothing that lm-eval would have recorded."""
+    shutil.copytree(reference, offline.model_place(tmp_path, "org/model", "step1"))
+    top = {"reference": "org/model", "revision": "step1", "architecture": {}}
+    control = write_lm_eval(tmp_path / "control", {"piqa": [True] * 30 + [False] * 10}, seed=3)
+    edit_results(control, config={"model_args": "pretrained=org/seed,revision=main", "limit": None})
+    config = tiny_config(tmp_path, offline=str(tmp_path), controls={"seed": str(control)}, **top)
+    prepare_run(config, tmp_path / "run", print)
+    for seed, side in enumerate(("original", "replica")):
+        write_lm_eval(
+            tmp_path / "run" / "eval" / side, {"piqa": [True] * (28 + seed) + [False] * (12 - seed)}, seed=seed
+        )
+    said = f"control {control}: is of revision main, and the original is of step1: "
+    assert sum(line.startswith(said) for line in judge(config, tmp_path / "run").warnings) == 1
+    local = config.model_copy(update={"reference": str(reference)})
+    assert not [line for line in judge(local, tmp_path / "run").warnings if line.startswith("control ")]
 
 
 def test_two_fetches_of_one_model_do_not_disturb_each_other(
