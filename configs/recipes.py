@@ -108,7 +108,8 @@ class Recipe(Record):
 class KnownRecipe(NamedTuple):
     """A recipe and the model of it that was asked for. `by`: how it was recognised.
 
-    `hub_id`: which of the model's ids it is taken for, the first where nothing says; None without published weights.
+    `hub_id`: which of the model's ids it is taken for, of a preset the first; None without published weights, and for
+    a shape that several ids have.
     """
 
     name: str
@@ -130,7 +131,11 @@ class KnownRecipe(NamedTuple):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of the suite's recipe and of this model's."""
-        return (*self.recipe.notes, *self.model.notes)
+        notes = (*self.recipe.notes, *self.model.notes)
+        if self.hub_id is not None or not self.model.precision:
+            return notes
+        each = (f"{name} in {self.model.precision.get(name, self.recipe.precision)}" for name in self.model.hub)
+        return (*notes, f"Which of them this is its shape does not say: {', '.join(each)}; {self.precision} is taken.")
 
     def origin(self, part: Part) -> str:
         """Where a part of it is from, in words: a source, what stands in for one, or that there is none."""
@@ -198,12 +203,15 @@ def recipe_of_hub_id(hub_id: str) -> KnownRecipe | None:
 def recipe_of_shape(shape: Architecture) -> KnownRecipe | None:
     """The recipe of the published model of that very architecture: a likely guess, and to be called one.
 
-    Only of models with weights; where several have the shape, none.
+    Only of models with weights; where several have the shape, none. What is one hub id's own is not taken where the
+    model has several: a copy of either has the shape.
     """
     same = [
         known for known in _all() if known.model.hub and _padded(presets.architecture(known.name)) == _padded(shape)
     ]
-    return same[0]._replace(by="shape") if len(same) == 1 else None
+    if len(same) != 1:
+        return None
+    return same[0]._replace(by="shape", hub_id=same[0].hub_id if len(same[0].model.hub) == 1 else None)
 
 
 def _padded(shape: Architecture) -> Architecture:

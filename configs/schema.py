@@ -108,7 +108,10 @@ class FilesData(Section):
         4_096, description="of the tokenizer that is trained on the corpus, where none is given"
     )
     end_of_text: str | None = Field(
-        None, description="the token after each document; left out: `<|endoftext|>` or, where there is none, `</s>`"
+        None,
+        description="the token after each document; left out: that of the `eos_token_id` which the reference's "
+        "config.json or, with `tokenizer`, `architecture` states; without one `<|endoftext|>` or, where there is none, "
+        "`</s>`",
     )
     held_out_fraction: HalfOpenFraction = Field(
         0.005,
@@ -247,8 +250,8 @@ class TrainConfig(Section):
     initialisation: Initialisation = Field(
         "paper",
         description="paper: as the family's paper says; scaled_normal: std 0.02, and 0.02/√(2L) where a matrix writes "
-        "into the residual stream (GPT-2's, and GPT-NeoX's where its configuration names none); transformers: as its "
-        "class does",
+        "into the residual stream (as GPT-2's paper says, and GPT-NeoX's where its configuration names none); "
+        "transformers: as its class does",
     )
     activation_checkpointing: bool = Field(
         False, description="each layer is computed again in the backward pass: less memory, a third more work"

@@ -16,30 +16,41 @@ from eval.verdict import BesideControls
 
 
 def beside_controls(
-    original: Scores, replica: Scores, controls: Sequence[Scores]
+    original: Scores, replica: Scores, controls: Sequence[Scores], revision: str | None = None
 ) -> tuple[tuple[BesideControls, ...], tuple[str, ...]]:
     """A row for each benchmark that everybody has, and what kept the others out.
 
     Controls that cannot be compared with the original (other items, shots, limits) are named in a warning and left out.
+    `revision`: the hub's that the original is of, if any; controls of another, or of none that is known, are warned of.
     """
     warnings: list[str] = []
     kept: list[Scores] = []
     for control in controls:
         shared = sorted(original.tasks.keys() & control.tasks.keys())
         why = refusals(original, [control], shared, ()) or ([] if shared else ["no benchmark is shared"])
-        copied = next((run for run in (original, *kept, replica) if bit_identical(run, control, shared)), None)
+        copied = next((run for run in (original, *kept, replica) if _same_answers(run, control)), None)
         if copied is not None:
             why.append(f"the same answers to the last bit as {copied.path}: a copy is no further seed")
         if why:
             warnings.append(f"control {control.path}: is left out: {why[0]}")
         else:
             kept.append(control)
+            if revision is not None and control.revision != revision:
+                recorded = f"is of revision {control.revision}" if control.revision else "does not say its revision"
+                warnings.append(
+                    f"control {control.path}: {recorded}, and the original is of {revision}: see that both were "
+                    "trained on as many tokens"
+                )
     if not kept:
         return (), tuple(warnings)
     runs = [original, *kept]
     names = sorted(set.intersection(*({*scores.tasks} for scores in (*runs, replica))))
     rows = (_row(name, [float(100 * run.tasks[name].score) for run in runs], replica) for name in names)
     return tuple(rows), tuple(warnings)
+
+
+def _same_answers(one: Scores, two: Scores) -> bool:
+    return bit_identical(one, two, sorted(one.tasks.keys() & two.tasks.keys()))
 
 
 def _row(name: str, runs: Sequence[float], replica: Scores) -> BesideControls:

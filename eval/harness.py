@@ -37,6 +37,7 @@ from lm_eval.tasks import TaskManager
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from configs.errors import first_line
+from configs.files import atomic_writer
 from train.processes import die_with_parent, parent_of_next
 
 Samples = Mapping[str, list[dict[str, Any]]]  # by task, as lm-eval has them
@@ -138,6 +139,7 @@ class Evaluations:
         lm_eval.utils.env.from_string = functools.lru_cache(lm_eval.utils.env.from_string)
         self.tasks = list(self.manager.load(list(work["tasks"]))["tasks"].values())
         for task in self.tasks:
+            check_items(task, work["pinned"].get(task.config.task))
             build_requests(task, work["num_fewshot_of"].get(task.config.task, work["num_fewshot"]), work["limit"])
         self.requests = [request for task in self.tasks for request in task.instances]
         self.by_tokenizer: dict[str, Encodings] = {}
@@ -296,6 +298,12 @@ def fingerprint(task: Any) -> dict[str, Any]:
     return {"items": len(documents), "sha256": digest.hexdigest()}
 
 
+def check_items(task: Any, pinned: str | None) -> None:
+    """Raises BadTaskError where a loaded task's items are not those of the sha256 `pinned`, if there is one."""
+    if pinned is not None and fingerprint(task)["sha256"] != pinned:
+        raise BadTaskError(f"{task.config.task}: its items are others than those that the run began with (stock.json)")
+
+
 def write_texts(task: Any, path: Path) -> None:
     """What a model sees of each item of a loaded task: a JSON line each, with `texts`, a request of lm-eval's each.
 
@@ -337,8 +345,8 @@ def export(task: Any, bundle: Path, override: Mapping[str, Any]) -> dict[str, An
     for split in dict.fromkeys(filter(None, (task.get_config(key) for key in keys))):
         if split in task.dataset:
             path = Path("benchmarks") / task.config.task / f"{split}.jsonl"
-            (bundle / path).parent.mkdir(parents=True, exist_ok=True)
-            task.dataset[split].to_json(bundle / path)
+            with atomic_writer(bundle / path, "wb") as stream:  # the file may be in use already
+                task.dataset[split].to_json(stream)
             files[split] = str(path)
     return {**override, "dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"data_files": files}}
 

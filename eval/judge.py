@@ -19,6 +19,7 @@ def judge_files(
     *,
     controls: Sequence[Path] = (),
     beside: Sequence[Path] = (),
+    revision: str | None = None,
     rule: Rule = DEFAULT_RULE,
     benchmarks: Collection[str] | None = None,
     metrics: Mapping[str, str] | None = None,
@@ -28,7 +29,8 @@ def judge_files(
 
     `benchmarks` are compared and no others, `metrics` override the rule. With `controls` the comparison is one of two
     recipes; runs of the original's recipe in `beside` leave it as it is, one replica against the original, and their
-    spread is set beside its difference. Raises BadInputError for what cannot be read.
+    spread is set beside its difference (with a warning where they are not known to be of the original's `revision`).
+    Raises BadInputError for what cannot be read.
     Where a replica's run changed the architecture the comparison is refused, and no scores need to be there.
     """
     _each_once([original, *replicas, *controls, *beside])
@@ -50,7 +52,7 @@ def judge_files(
     )
     if beside and verdict.benchmarks and len(replicas) == 1:
         seeds = [read(path, "original") for path in beside]
-        rows, said = beside_controls(read(original, "original"), read(replicas[0], "replica"), seeds)
+        rows, said = beside_controls(read(original, "original"), read(replicas[0], "replica"), seeds, revision)
         verdict = verdict.model_copy(update={"beside_controls": rows, "warnings": (*verdict.warnings, *said)})
     return _with_mechanism(verdict, original, origins)
 

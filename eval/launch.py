@@ -15,7 +15,16 @@ from typing import IO, Any
 from configs.errors import BadInputError, WorkFailedError
 from configs.files import sha256_of, sha256_of_json, write_text
 from configs.schema import FilesData, RunConfig
-from eval.stock import OFFLINE, RECORD, check_stock, datasets_cache, items_asked, prepare_stock, texts_of_stock
+from eval.stock import (
+    OFFLINE,
+    RECORD,
+    check_stock,
+    datasets_cache,
+    items_asked,
+    prepare_stock,
+    stock_files,
+    texts_of_stock,
+)
 from tinyworld.benchmarks import BENCHMARKS, write_benchmarks
 from train.processes import ROOT, worker_environment
 
@@ -60,6 +69,11 @@ def prepare_benchmarks(config: RunConfig, directory: Path) -> dict[str, Path]:
     except ValueError as error:  # more items than the grammar can yield
         raise BadInputError(f"evaluation.items: {error}") from None
     return {f"tinyworld_{name}": path for name, path in written.items()}
+
+
+def prepared_benchmarks(config: RunConfig, directory: Path) -> dict[str, Path]:
+    """As `prepare_benchmarks` gave for this configuration; stock items are not loaded again: evaluating does."""
+    return stock_files(directory) if config.evaluation.suite == "lm_eval" else prepare_benchmarks(config, directory)
 
 
 def texts_of_benchmarks(config: RunConfig, directory: Path) -> dict[str, Path]:
@@ -120,12 +134,14 @@ def _job(model: Path, output: Path, benchmarks: Path, tasks: Mapping[str, Path],
         "sha256": {path.name: sha256_of(path) for path in files if path.is_file()},
         "tasks": _asked(benchmarks, tasks),
     }
+    pinned = items_asked(benchmarks)["items"] if (benchmarks / RECORD).is_file() else {}
     return {
         **settings,
         "model": str(model),
         "benchmarks": str(benchmarks),
         "output": str(output),
         "tasks": sorted(tasks),
+        "pinned": {task: items["sha256"] for task, items in pinned.items()},
         "key": sha256_of_json(inputs),
     }
 

@@ -22,6 +22,7 @@ from eval.reading import (
     limit_of,
     model_name,
     numbers,
+    revision_of,
     scored,
     table,
     text,
@@ -65,6 +66,7 @@ def read_old_harness(path: Path, document: Json, asked: Asked) -> Scores:
         path=str(path),
         model_name=model_name(config),
         tasks=tasks,
+        revision=revision_of(config),
         limit=limit_of(config),
         # None and {} are the same: no description before the questions
         policy={"description_dict": json.dumps(config["description_dict"] or {})}

@@ -216,11 +216,7 @@ def model_name(config: Json) -> str | None:
     `model_args` is text ("pretrained=…,revision=…") or a table; GPT-NeoX recorded its own table, with the directory
     that it loaded and the step.
     """
-    arguments = config.get("model_args")
-    if isinstance(arguments, str):
-        arguments = dict(part.partition("=")[::2] for part in arguments.split(","))
-    if not isinstance(arguments, dict):
-        arguments = {}
+    arguments = _model_arguments(config)
     name = next((arguments[key] for key in _MODEL_KEYS if arguments.get(key)), None)
     revision = arguments.get("revision")
     if name is None and arguments.get("load"):
@@ -228,6 +224,18 @@ def model_name(config: Json) -> str | None:
     if name is None:
         return text(config.get("model") or None)
     return f"{name}@{revision}" if revision not in (None, "", "main") else str(name)
+
+
+def revision_of(config: Json) -> str | None:
+    """The revision of the hub that the model was loaded at, where that was recorded."""
+    return text(_model_arguments(config).get("revision") or None)
+
+
+def _model_arguments(config: Json) -> Json:
+    arguments = config.get("model_args")
+    if isinstance(arguments, str):
+        return dict(part.partition("=")[::2] for part in arguments.split(","))
+    return arguments if isinstance(arguments, dict) else {}
 
 
 def limit_of(config: Json) -> str | None:

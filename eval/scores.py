@@ -46,6 +46,7 @@ class TaskScores:
 class Scores:
     """One model's results. `policy` holds what was recorded of tokenizer, length and prompt policy, as JSON text.
 
+    `revision`: of the hub, where it was recorded that the model was loaded at one.
     `warnings`: what the reader noticed and a reader of the verdict must know, such as a file that lies about its name.
     `metric_overrides`: {benchmark: metric} that the caller asked for instead of the rule's.
     """
@@ -53,6 +54,7 @@ class Scores:
     path: str
     model_name: str | None
     tasks: Mapping[str, TaskScores]
+    revision: str | None = None
     limit: str | None = None
     policy: Mapping[str, str] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()  # tasks without a metric that the criterion can use

@@ -60,11 +60,12 @@ def prepare_stock(config: RunConfig, directory: Path) -> dict[str, Path]:
     """Write a task file for each of `evaluation.tasks` into `directory`; {task: YAML}. Groups are taken apart.
 
     Raises BadInputError for a task that lm-eval does not have or whose items `offline` lacks, WorkFailedError where
-    they cannot be loaded. What is there already is left as it is.
+    they cannot be loaded. Items in a bundle are left as they are; those of the hub are loaded again, as they may lie
+    in a cache that is gone, and refused with BadInputError where they are others than before.
     """
     check_stock(config)
     stored = directory / RECORD
-    found = read_record(stored, StockTasks) if stored.is_file() else None
+    before = found = read_record(stored, StockTasks) if stored.is_file() else None
     if found is None or not _is_current(found, config):
         told = ask_harness(config, {"directory": str(directory.resolve())})
         bundle = config.offline
@@ -78,13 +79,19 @@ def prepare_stock(config: RunConfig, directory: Path) -> dict[str, Path]:
             files={str(path): sha256_of(path) for path in files},
             tasks={task: Items.model_validate(items) for task, items in told.items()},
         )
+        _check_same(before, found, directory)
         write_record(stored, found)
     for task in config.evaluation.num_fewshot_of:
         if task not in found.tasks:
             raise BadInputError(
                 f"evaluation.num_fewshot_of.{task}: is none of the run's tasks; choices: {', '.join(found.tasks)}"
             )
-    return {task: directory / f"{task}.yaml" for task in found.tasks}
+    return stock_files(directory)
+
+
+def stock_files(directory: Path) -> dict[str, Path]:
+    """{task: YAML} of a prepared suite."""
+    return {task: directory / f"{task}.yaml" for task in read_record(directory / RECORD, StockTasks).tasks}
 
 
 def items_asked(directory: Path) -> dict[str, Any]:
@@ -126,7 +133,24 @@ def datasets_cache(config: RunConfig, directory: Path) -> dict[str, str]:
     return {"HF_DATASETS_CACHE": str(directory / ".cache")} if generated else {}
 
 
+def _check_same(before: StockTasks | None, now: StockTasks, directory: Path) -> None:
+    """Raises BadInputError where the same tasks from the same place have other items: a run keeps those it began with.
+
+    Files of a bundle that changed are another place, and known as such.
+    """
+    if before is None or before.model_copy(update={"tasks": now.tasks}) != now:
+        return
+    other = next((task for task, items in now.tasks.items() if items != before.tasks.get(task)), None)
+    if other is not None:
+        raise BadInputError(
+            f"evaluation.tasks: {other}: the hub's items are others now than those that {directory} began with; "
+            "name another --run-dir"
+        )
+
+
 def _is_current(found: StockTasks, config: RunConfig) -> bool:
+    if found.bundle is None:  # nothing says whether the hub's items are still on this machine
+        return False
     same = (found.requested, found.bundle, found.lm_eval)
     if same != (config.evaluation.tasks, config.offline, metadata.version("lm_eval")):
         return False

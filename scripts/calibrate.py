@@ -14,7 +14,7 @@ from configs.files import read_record, write_record
 from configs.loader import write_config
 from configs.schema import RunConfig
 from eval.calibration import Calibration, CalibrationRun, calibrate
-from eval.launch import evaluations_to_do, prepare_benchmarks
+from eval.launch import evaluations_to_do, prepare_benchmarks, texts_of_benchmarks
 from eval.results import read_scores
 from scripts.console import Screen
 from train.prepare import prepare_run
@@ -62,11 +62,12 @@ def calibrate_recipe(
     """Train and evaluate every member that is not there yet, then write calibration.json. Resumable."""
     members = _members(config, directory, seeds, controls)
     with screen.stage("preparing") as update:
+        tasks = prepare_benchmarks(config, directory / "benchmarks")
+        texts = texts_of_benchmarks(config, directory / "benchmarks")
         for member in members:
             _share_data(member, directory)
-            prepare_run(member.config, member.directory, lambda text: update(0, text))
+            prepare_run(member.config, member.directory, lambda text: update(0, text), texts)
             write_config(directory / f"{member.label}.yaml", member.config)
-        tasks = prepare_benchmarks(config, directory / "benchmarks")
     total = sum(member.config.train.steps for member in members)
     with screen.stage(f"{len(members)} runs", total) as update:
 

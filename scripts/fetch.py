@@ -41,16 +41,17 @@ def _reference(config: RunConfig, bundle: Path, say: Callable[[str], None]) -> s
         source = locate(config.reference, config.revision, config.offline)
         commit = offline.commit_at(source)
         if not _is_there(place, commit, config.reference, say):
-            pin(source)  # whole, before it is copied
+            pin(source, config.reference, config.revision)  # whole, before it is copied
             _copy(source, place, {offline.COMMIT: commit})
     else:
         found = hub.describe(config.reference, config.revision)
         if not _is_there(place, found.commit, config.reference, say):
             say(f"fetching {config.reference}: {_size(sum(found.sizes.values()))} in {len(found.sizes)} files")
             source = locate(config.reference, found.commit)
-            pin(source)
+            pin(source, config.reference, config.revision)
             _copy(source, place, {offline.COMMIT: found.commit}, list(found.sizes))
-    return f"reference: {config.reference}, {len(pin(place))} files with their sha256 in {place}"
+    count = len(pin(place, config.reference, config.revision))
+    return f"reference: {config.reference}, {count} files with their sha256 in {place}"
 
 
 def _is_offline(config: RunConfig) -> bool:
@@ -116,20 +117,20 @@ def _benchmarks(config: RunConfig, bundle: Path, say: Callable[[str], None]) -> 
 
 def _copy(source: Path, place: Path, written: Mapping[str, str | None], only: Sequence[str] | None = None) -> None:
     """Files of a directory (all, or `only` some), and texts beside them. Whole or not at all, in place of what was."""
-    partial, old = (place.with_name(f".{place.name}.{end}") for end in ("partial", "old"))
-    for left in (partial, old):
-        shutil.rmtree(left, ignore_errors=True)
     names = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()] if only is None else only
-    for name in names:  # a hub snapshot is links into the cache: their targets are copied
-        (partial / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, partial / name)
-    for name, text in written.items():
-        if text is not None:
-            write_text(partial / name, text)
-    if place.is_dir():
-        place.rename(old)
-    partial.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    # a directory of this fetch's own: another may be bringing the same piece
+    with TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as scratch:
+        new = Path(scratch) / "new"
+        for name in names:  # a hub snapshot is links into the cache: their targets are copied
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, new / name)
+        for name, text in written.items():
+            if text is not None:
+                write_text(new / name, text)
+        if place.is_dir():
+            place.rename(Path(scratch) / "old")
+        new.rename(place)
 
 
 def _size(count: int) -> str:

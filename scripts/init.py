@@ -14,7 +14,7 @@ from configs.recipes import KnownRecipe, recipe_of_hub_id, recipe_of_preset, rec
 from configs.schema import TrainConfig
 from scripts.init_estimate import CHINCHILLA, Budget
 from train import hub
-from train.reference import BESIDE_TOKENIZER, locate, pin, read_config, shards
+from train.reference import BESIDE_TOKENIZER, conversion, locate, pin, read_config, shards
 
 LONGEST_DEFAULT = 2048  # tokens of a row where no recipe says
 MICRO_BATCH = 8  # rows at most, where no cluster is planned for
@@ -94,7 +94,7 @@ def find(reference: str, revision: str | None) -> Original:
 def _local(reference: str, revision: str | None) -> Original:
     directory = locate(reference, revision)
     config = read_config(directory)
-    sha256 = pin(directory)
+    sha256 = pin(directory, reference, revision)
     shape, _ = presets.model_architecture(str(directory))
     path = str(Path(reference).resolve())
     known = recipe_of_shape(shape)
@@ -105,14 +105,19 @@ def _of_hub(repository: str, revision: str | None) -> Original:
     known = recipe_of_hub_id(repository)
     if hub.is_offline():  # the cache has whole revisions, by their commits
         directory = locate(repository, revision)
-        config, sha256 = read_config(directory), pin(directory)
+        config, sha256 = read_config(directory), pin(directory, repository, revision)
         shape, _ = presets.model_architecture(str(directory))
         return Original(repository, repository, directory.name, revision, sha256, config, shape, known)
     found = hub.describe(repository, revision)
     if not found.weights_sha256:
         raise BadInputError(
             f"reference: {repository} at {found.name}: has no safetensors weights, and pickled ones are never loaded; "
-            "another revision may have them (refs/pr/NUMBER of the hub's own conversion)"
+            "another revision may have them (refs/pr/NUMBER of the hub's own conversion); "
+            f"{conversion(repository, revision)}"
+        )
+    if "tokenizer.json" not in found.sizes:
+        raise BadInputError(
+            f"reference: {repository} at {found.name}: has no tokenizer.json; {conversion(repository, revision)}"
         )
     small = ("config.json", "tokenizer.json", *(name for name in BESIDE_TOKENIZER if name in found.sizes))
     files = {name: hub.file(repository, found.commit, name) for name in small}

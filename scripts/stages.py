@@ -17,6 +17,7 @@ from eval.launch import (
     evaluations_to_do,
     has_suite,
     prepare_benchmarks,
+    prepared_benchmarks,
     texts_of_benchmarks,
 )
 from eval.verdict import Verdict
@@ -98,6 +99,7 @@ def evaluate_checkpoint(config: RunConfig, run_dir: Path, step: int, screen: Scr
     with exclusive(directory):
         with screen.stage(f"exporting step {step:,}"):
             export_checkpoint(run_dir, config, step, directory / "replica")
+        prepare_benchmarks(config, directory / "benchmarks")
         _evaluate(config, {directory / "replica": directory / "eval" / "replica"}, directory, screen)
     return directory / "eval" / "replica"
 
@@ -106,7 +108,7 @@ def _evaluate(config: RunConfig, models: dict[Path, Path], directory: Path, scre
     """{model: where its results go} on the suite, whose items are in `directory`."""
     with screen.stage(f"evaluating {len(models)} model{'s' if len(models) > 1 else ''}", 1.0) as update:
         benchmarks = directory / "benchmarks"
-        tasks = prepare_benchmarks(config, benchmarks)
+        tasks = prepared_benchmarks(config, benchmarks)
         waiting = evaluations_to_do(models, benchmarks, tasks, config)
         if waiting:
             for stale in ("verdict.json", "report.html", "report.md"):  # they speak of other evaluations
@@ -124,7 +126,10 @@ def judge(config: RunConfig, run_dir: Path) -> Verdict:
         if loss is not None and loss.original is not None:
             losses = held_out_loss(loss.original, loss.replica, _tolerance(run_dir))
     beside = [Path(results) for results in config.controls.values() if results is not None]
-    verdict = judge_files(run_dir / "eval" / "original", [run_dir / "eval" / "replica"], beside=beside, held_out=losses)
+    sides = run_dir / "eval" / "original", run_dir / "eval" / "replica"
+    of_hub = config.reference is not None and not Path(config.reference).is_dir()
+    revision = config.revision if of_hub else None
+    verdict = judge_files(sides[0], sides[1:], beside=beside, revision=revision, held_out=losses)
     missing = [name for name, results in config.controls.items() if results is None]
     if missing:
         said = (

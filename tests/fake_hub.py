@@ -22,6 +22,7 @@ FILES = {
     "a" * 40: {"config.json": CONFIG, "tokenizer.json": "{}", "model.safetensors": "the last weights"},
     "b" * 40: {"config.json": CONFIG, "tokenizer.json": "{}", "model.safetensors": "the first weights"},
     "c" * 40: {"config.json": CONFIG, "tokenizer.json": "{}", "pytorch_model.bin": "pickled"},
+    "9" * 40: {"config.json": CONFIG, "vocab.json": "{}", "merges.txt": "", "model.safetensors": "as OPT's tokenizer"},
     "f" * 40: {
         **{"config.json": CONFIG, "tokenizer.json": "{}", "tokenizer_config.json": '{"add_bos_token": true}'},
         "model.safetensors.index.json": json.dumps({"weight_map": dict(zip("ab", SHARDS, strict=True))}),

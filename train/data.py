@@ -7,6 +7,7 @@ from pathlib import Path
 from configs.errors import BadInputError
 from configs.files import write_text
 from configs.schema import FilesData, RunConfig, SourceConfig
+from tinyworld.tokenizer import END_OF_TEXT
 from train import generated
 from train.corpus import opened
 from train.corpus import prepare as files
@@ -23,18 +24,22 @@ def prepare(
     tokenizer_file: Path | None,
     say: Callable[[str], None],
     benchmarks: Mapping[str, Path],
+    end_of_text: str | None = None,
 ) -> CorpusFacts:
     """Write the corpus of `config` and its tokenizer.json into `directory`, unless they are there already.
 
     The tokenizer is a copy of `tokenizer_file`, or a new one trained on the corpus. `benchmarks`: name → JSON lines
-    with the `texts` of each example that is evaluated, for the hygiene of files. Raises BadInputError when the corpus
-    cannot be read, or is too small for the run.
+    with the `texts` of each example that is evaluated, for the hygiene of files. `end_of_text`: the token
+    after each document where `data.end_of_text` names none. Raises BadInputError when the corpus cannot be read, or is
+    too small for the run.
     """
     if isinstance(config.data, FilesData):
-        commits = _commits(config.data.every_source, config.offline, directory)
+        ended = config.data.model_copy(update={"end_of_text": config.data.end_of_text or end_of_text})
+        commits = _commits(ended.every_source, config.offline, directory)
+        config = config.model_copy(update={"data": ended})
         facts = files.prepare(config, directory, tokenizer_file, say, benchmarks, commits)
-        return _with_commits(facts, config.data, commits)
-    return generated.prepare(config, directory, tokenizer_file, say)
+        return _with_commits(facts, ended, commits)
+    return generated.prepare(config, directory, tokenizer_file, say, end_of_text or END_OF_TEXT)
 
 
 def _commits(sources: Sequence[SourceConfig], bundle: str | None, directory: Path) -> dict[str, str]:

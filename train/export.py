@@ -14,12 +14,12 @@ from configs.schema import FilesData, RunConfig
 from train import engine as deepspeed_engine
 from train.families import Family
 from train.model import to_checkpoint_names
-from train.reference import reference_directory
+from train.reference import BESIDE_TOKENIZER, reference_directory
 from train.rows import Corpus, inputs_and_labels
 
 # fp32: the engine's logits against the reloaded model's, for logits up to 1; larger ones round in proportion.
 MAX_LOGIT_DIFFERENCE = 1e-5
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+TOKENIZER_FILES = ("tokenizer.json", *BESIDE_TOKENIZER, "vocab.json", "merges.txt")
 
 
 def export(

@@ -52,7 +52,10 @@ def _opt_stds(d_model: int, n_layers: int) -> tuple[float, float]:
 
 
 def scaled_normal_stds(d_model: int, n_layers: int) -> tuple[float, float]:
-    """Radford et al. 2019, section 2.3, with openai/gpt-2's 0.02: whatever the width."""
+    """GPT-NeoX's defaults: 0.02 whatever the width, and 1/√(2L) of it on output layers (Radford et al. 2019, 2.3).
+
+    openai/gpt-2's own code scales no layer.
+    """
     return 0.02, 0.02 / math.sqrt(2 * n_layers)
 
 

@@ -23,7 +23,7 @@ from configs.errors import BadInputError
 from configs.files import atomic_writer, read_record, sha256_of, write_record, write_text
 from configs.schema import RunConfig, TinyworldData
 from tinyworld.corpus import HELD_OUT_SEED, documents
-from tinyworld.tokenizer import END_OF_TEXT, train_tokenizer
+from tinyworld.tokenizer import train_tokenizer
 from tinyworld.world import World
 from train.corpus.tokenizer import read_tokenizer
 from train.record import CorpusFacts
@@ -35,21 +35,23 @@ PLENTY_OF_ROOM = 24  # ids; with more than that left in a row, documents are tak
 TOKENIZER_SAMPLE = 20_000  # documents that a new tokenizer is trained on
 
 
-def prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None, say: Callable[[str], None]) -> CorpusFacts:
+def prepare(
+    config: RunConfig, directory: Path, tokenizer_file: Path | None, say: Callable[[str], None], end_of_text: str
+) -> CorpusFacts:
     """Generate, tokenise and pack the corpus of `config` into `directory`, unless it is there already.
 
     Writes tokenizer.json (a copy of `tokenizer_file`, or a new one trained on the corpus), train.npy, held_out.npy,
     facts.json, and last the mark of what it is. Raises BadInputError when the corpus is too small for the run.
     """
     data = _data(config)
-    mark, key = directory / MARK, _key(config, tokenizer_file)
+    mark, key = directory / MARK, _key(config, tokenizer_file, end_of_text)
     if mark.is_file() and mark.read_text() == key:
         facts = read_record(directory / "facts.json", CorpusFacts)
     else:
         count = config.train.distillation.documents if config.train.learns_generated_text else data.documents
         say(f"generating {count:,} documents")
         write_text(mark, UNFINISHED)
-        facts = _prepare(config, directory, tokenizer_file)
+        facts = _prepare(config, directory, tokenizer_file, end_of_text)
         write_text(mark, key)
     _check_size(config, facts)
     return facts
@@ -118,7 +120,7 @@ def _data(config: RunConfig) -> TinyworldData:
     return config.data
 
 
-def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) -> CorpusFacts:
+def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None, end_of_text: str) -> CorpusFacts:
     data, width = _data(config), config.train.sequence_length + 1
     world = World(data.world_seed)
     teacher = teacher_of(config, tokenizer_file)
@@ -136,11 +138,12 @@ def _prepare(config: RunConfig, directory: Path, tokenizer_file: Path | None) ->
         tokenizer = train_tokenizer(texts[:TOKENIZER_SAMPLE], data.vocab_size)
     with atomic_writer(directory / "tokenizer.json") as stream:
         stream.write(tokenizer.to_str(pretty=True))
-    if tokenizer.get_vocab_size() >= PAD or tokenizer.token_to_id(END_OF_TEXT) is None:
-        raise BadInputError(f"tokenizer: needs fewer than {PAD} tokens and {END_OF_TEXT} among them")
-    train = _rows(tokenizer, texts, ends, width)
+    end = tokenizer.token_to_id(end_of_text)
+    if tokenizer.get_vocab_size() >= PAD or end is None:
+        raise BadInputError(f"tokenizer: needs fewer than {PAD} tokens and {end_of_text} among them")
+    train = _rows(tokenizer, end, texts, ends, width)
     held_out_texts = _held_out(config, world, set(texts))
-    held_out = _rows(tokenizer, held_out_texts, [True] * len(held_out_texts), width)
+    held_out = _rows(tokenizer, end, held_out_texts, [True] * len(held_out_texts), width)
     for name, rows in (("train.npy", train), ("held_out.npy", held_out)):
         with atomic_writer(directory / name, "wb") as stream:
             buffer = io.BytesIO()  # numpy's own writing to a file hides why a full disk failed
@@ -176,21 +179,19 @@ def _held_out(config: RunConfig, world: World, seen: set[str]) -> list[str]:
     return fresh
 
 
-def _rows(tokenizer: Tokenizer, texts: Sequence[str], ends: Iterable[bool], width: int) -> Ids:
-    end_of_text = tokenizer.token_to_id(END_OF_TEXT)
-    assert end_of_text is not None  # checked where the tokenizer came from
+def _rows(tokenizer: Tokenizer, end_of_text: int, texts: Sequence[str], ends: Iterable[bool], width: int) -> Ids:
     encoded = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     whole = ([*e.ids, end_of_text] if ended else cut_off(e.ids, width) for e, ended in zip(encoded, ends, strict=True))
     return np.stack(list(pack(whole, width)))
 
 
-def _key(config: RunConfig, tokenizer_file: Path | None) -> str:
+def _key(config: RunConfig, tokenizer_file: Path | None, end_of_text: str) -> str:
     """Changes when anything changes that the prepared files depend on, the generator's own code among it."""
     tokenizer = sha256_of(tokenizer_file) if tokenizer_file else "new"
     code: list[Any] = [sha256_of(path) for path in sorted(Path(tinyworld.__file__).parent.glob("*.py"))]
     taught = teacher_key(config, tokenizer_file)
     code += [] if taught is None else [taught]
-    return json.dumps([config.data.model_dump(mode="json"), config.train.sequence_length, tokenizer, code])
+    return json.dumps([config.data.model_dump(mode="json"), config.train.sequence_length, tokenizer, end_of_text, code])
 
 
 def _check_size(config: RunConfig, facts: CorpusFacts) -> None:

@@ -45,8 +45,8 @@ def build(
 ) -> PreTrainedModel:
     """A randomly initialised model, fp32, with no dropout.
 
-    `initialisation`: "paper", as the family's own training code did; "scaled_normal", as GPT-2's did, whatever the
-    family (GPT-NeoX's default: megatron/model/init_functions.py); or "transformers", as its class does. The same
+    `initialisation`: "paper", as the family's paper says; "scaled_normal", as GPT-2's paper says, whatever the family
+    (GPT-NeoX's default: megatron/model/init_functions.py); or "transformers", as its class does. The same
     seed gives the same weights on every rank. Dropout is 0: the recipes of GPT-3, Pythia and OPT's final
     phases use none, and with it tensor-parallel ranks would drift apart.
     """

@@ -18,7 +18,7 @@ from configs.files import read_record, sha256_of_json, write_record, write_text
 from configs.loader import load_config, write_config
 from configs.schema import FilesData, RunConfig, TrainConfig
 from train.corpus.opened import epochs_of
-from train.corpus.tokenizer import tokenizer_path
+from train.corpus.tokenizer import stated_end_of_text, tokenizer_path
 from train.data import prepare as prepare_corpus
 from train.families import Family, family_of
 from train.layouts import check_change, recipe
@@ -47,10 +47,12 @@ def prepare_run(
     _check_layout(config, family, architecture)
     if reference and config.train.learns_logits:
         _check_teacher(config.train, architecture, reference)
-    tokenizer_file = _tokenizer_file(config, reference)
+    tokenizer_file, end_of_text = _tokenizer_file(config, reference), None
     if tokenizer_file is not None:  # before a large corpus is tokenised for nothing
         _check_vocabulary(architecture, tokenizer_file)
-    corpus = prepare_corpus(config, run_dir / "data", tokenizer_file, say, benchmarks or {})
+        stated = _requested(config, reference).get("eos_token_id")
+        end_of_text = stated_end_of_text(tokenizer_file, "reference" if reference else "data.tokenizer", stated)
+    corpus = prepare_corpus(config, run_dir / "data", tokenizer_file, say, benchmarks or {}, end_of_text)
     tokenizer = _check_vocabulary(architecture, run_dir / "data" / "tokenizer.json")
     _check_ids(architecture, corpus)
     manifest = Manifest(

@@ -1,6 +1,7 @@
 """The original: where it lies, what it is to the byte, and whether a replica has its architecture. No torch."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,8 @@ NOT_ARCHITECTURE = frozenset(
 )
 
 
-BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")
+BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+ADAPTER = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,20 @@ def load_reference(
     """
     directory = locate(source, revision, bundle)
     config = read_config(directory)
-    sha256 = pin(directory)
+    sha256 = pin(directory, source, revision)
     for name, wanted in (pinned or {}).items():
         if sha256.get(name) != wanted:
             found = f"has sha256 {sha256[name][:12]}…" if name in sha256 else "is not there"
             raise BadInputError(
                 f"reference_sha256.{name}: {wanted[:12]}… is pinned, but {directory / name} {found}: the reference is "
-                "not "
-                "the one that this file was made for; put that back, or make a new file with `replibench init`"
+                "not the one that this file was made for; put that back, or make a new file with `replibench init`"
             )
+    added = [name for name in BESIDE_TOKENIZER if pinned and name in sha256.keys() - pinned.keys()]
+    if added:
+        raise BadInputError(
+            f"reference_sha256.{added[0]}: is not pinned, but {directory / added[0]} is there, and transformers reads "
+            "it: take that away, or make a new file with `replibench init`"
+        )
     return Reference(directory, config, ReferenceFacts(source=source, revision=revision, sha256=sha256))
 
 
@@ -111,24 +118,44 @@ def locate(source: str, revision: str | None = None, bundle: str | None = None) 
     return hub.snapshot(source, revision)
 
 
-def pin(directory: Path) -> dict[str, str]:
-    """{file: sha256} of config, tokenizer and weights. Raises BadInputError where one of the three is missing.
+def pin(directory: Path, source: str, revision: str | None) -> dict[str, str]:
+    """{file: sha256} of config, tokenizer and weights of a reference that lies in `directory`.
+
+    Raises BadInputError where one of the three is missing, with the command that makes it of other formats.
 
     What else a tokenizer is made of is pinned where it is there: transformers, and lm-eval with it, reads that too.
+    An adapter, with which it would load another model than these weights, is refused.
     """
-    weights = weight_files(directory)
-    if not (directory / "tokenizer.json").is_file():
+    if (directory / ADAPTER).is_file():
         raise BadInputError(
-            f"reference: {directory}: no tokenizer.json in it; transformers' AutoTokenizer makes one of other "
-            "tokenizer "
-            "files: load them with it and save_pretrained"
+            f"reference: {directory}: {ADAPTER}: transformers would load an adapter on top of the weights; take it away"
         )
+    weights = weight_files(directory, source, revision)
+    if not (directory / "tokenizer.json").is_file():
+        raise BadInputError(f"reference: {directory}: no tokenizer.json in it; {conversion(source, revision)}")
     beside = [directory / name for name in BESIDE_TOKENIZER if (directory / name).is_file()]
     files = (directory / "config.json", directory / "tokenizer.json", *beside, *weights)
     return {file.name: sha256_of(file) for file in files}
 
 
-def weight_files(directory: Path) -> list[Path]:
+def conversion(source: str, revision: str | None) -> str:
+    """How to make a reference of one with pickled weights, or with vocab.json and merges.txt for a tokenizer."""
+    local = Path(source).is_dir()
+    directory = Path(source) / (revision or "") if local else Path(source)
+    target = f"{directory.resolve().name if local else directory.name}-safetensors"
+    at = f", revision={json.dumps(revision)}" if revision and not local else ""
+    code = (
+        "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; "
+        f"s, d = {json.dumps(str(directory))}, {json.dumps(target)}; "
+        f'M.from_pretrained(s{at}, dtype="auto").save_pretrained(d); T.from_pretrained(s{at}).save_pretrained(d)'
+    )
+    return (
+        f"where it is trusted, this makes {target}/, to be the reference, of other formats: "
+        f"python -c {shlex.quote(code)}"
+    )
+
+
+def weight_files(directory: Path, source: str, revision: str | None) -> list[Path]:
     """The files that transformers reads weights from, and none beside: what is pinned is what is loaded.
 
     Raises BadInputError where there is no safetensors weight, as there is none in other formats that is safe to load.
@@ -140,9 +167,8 @@ def weight_files(directory: Path) -> list[Path]:
         pickled = sorted(path.name for path in directory.glob("*.bin"))
         why = f": {', '.join(pickled)} is pickled, which can run code and is never loaded" if pickled else ""
         raise BadInputError(
-            f"reference: {directory}: no weights (model.safetensors, or model.safetensors.index.json) in it{why}; on a "
-            "machine where it is trusted, transformers' save_pretrained writes them; of a hub id, another revision may "
-            "have them (refs/pr/NUMBER)"
+            f"reference: {directory}: no weights (model.safetensors, or model.safetensors.index.json) in it{why}; of a "
+            f"hub id, another revision may have them (refs/pr/NUMBER); {conversion(source, revision)}"
         )
     names = shards(index)
     missing = [name for name in names if not (directory / name).is_file()]

@@ -126,6 +126,19 @@ def test_a_shape_is_recognised(preset: str, found: str) -> None:
     assert (known.name, known.by) == (found, "shape")
 
 
+def test_what_is_one_ids_own_is_not_taken_for_a_shape_that_its_twin_has_too() -> None:
+    """A local copy of pythia-1b may be the deduplicated one, which was trained in fp16."""
+    known = recipe_of_shape(presets.architecture("pythia-1b"))
+    assert known is not None
+    assert known.hub_id is None
+    assert known.precision == "fp16"
+    assert known.origin("precision") == known.recipe.sources["precision"]
+    assert "EleutherAI/pythia-1b in bf16, EleutherAI/pythia-1b-deduped in fp16; fp16 is taken" in known.notes[-1]
+    alone = recipe_of_shape(presets.architecture("opt-350m"))
+    assert alone is not None
+    assert alone.hub_id == "facebook/opt-350m"
+
+
 def test_a_shape_whose_weights_were_never_published_is_not_recognised() -> None:
     assert recipe_of_shape(presets.architecture("gpt3-1.3b")) is None
 

@@ -1,12 +1,14 @@
 """lm-eval's own tasks on local items: validated before anything is trained, evaluated as the generated suite is."""
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from configs.errors import BadInputError
+from configs.errors import BadInputError, WorkFailedError
 from configs.loader import load_config
 from configs.schema import RunConfig
 from eval.launch import check_suite, evaluate_models, evaluations_to_do, prepare_benchmarks
@@ -15,6 +17,7 @@ from tests.shared_data import SHARED, needs_shared_data
 
 REFERENCE = Path(__file__).parents[2] / "configs" / "references" / "tinyworld-434k"
 ITEMS = 6
+MANY = 3000  # `datasets` writes a thousand rows at once
 
 
 def _bundle(directory: Path, word: str = "hammer", **keys: Any) -> Path:
@@ -28,9 +31,9 @@ def _bundle(directory: Path, word: str = "hammer", **keys: Any) -> Path:
     return path.parent
 
 
-def _config(bundle: Path, *overrides: str) -> RunConfig:
-    suite = ("evaluation.suite=lm_eval", "evaluation.tasks=[piqa]", "evaluation.limit=4", f"offline={bundle}")
-    return load_config("smoke", (*suite, *overrides))
+def _config(bundle: Path | None, *overrides: str) -> RunConfig:
+    suite = ("evaluation.suite=lm_eval", "evaluation.tasks=[piqa]", "evaluation.limit=4")
+    return load_config("smoke", (*suite, f"offline={bundle or 'null'}", *overrides))
 
 
 def test_items_are_found_pinned_evaluated_and_not_done_again(tmp_path: Path) -> None:
@@ -55,6 +58,64 @@ def test_items_are_found_pinned_evaluated_and_not_done_again(tmp_path: Path) -> 
     assert evaluations_to_do({REFERENCE: output}, benchmarks, prepare_benchmarks(config, benchmarks), config) == []
     _bundle(tmp_path, "key")  # other items in the same place
     assert evaluations_to_do({REFERENCE: output}, benchmarks, prepare_benchmarks(config, benchmarks), config)
+
+
+def _hub_items(directory: Path, word: str) -> None:
+    """Where `datasets` looks before it asks the hub for piqa's `baber/piqa`, from this working directory."""
+    items = _bundle(directory, word) / "items.jsonl"
+    for split in ("train", "validation"):
+        shutil.copy(items, directory / "baber" / "piqa" / f"{split}.jsonl")
+
+
+def test_items_without_a_bundle_are_loaded_anew_and_stay_those_that_were_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is gone, or another, is named before training; what changes after that is not evaluated."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.setenv(name, "1")
+    (tmp_path / "baber" / "piqa").mkdir(parents=True)
+    _hub_items(tmp_path, "hammer")
+    config, benchmarks, output = _config(None), tmp_path / "benchmarks", tmp_path / "eval" / "original"
+    jobs = evaluations_to_do({REFERENCE: output}, benchmarks, prepare_benchmarks(config, benchmarks), config)
+    before = (benchmarks / "stock.json").read_text()
+    _hub_items(tmp_path, "key")
+    with pytest.raises(WorkFailedError, match="piqa: its items are others than those that the run began with"):
+        evaluate_models(jobs, config, lambda share: None)
+    with pytest.raises(BadInputError, match=r"piqa: the hub's items are others now .* name another --run-dir"):
+        prepare_benchmarks(config, benchmarks)
+    assert (benchmarks / "stock.json").read_text() == before
+    shutil.rmtree(tmp_path / "baber")
+    with pytest.raises(WorkFailedError, match="piqa: its items cannot be loaded"):
+        prepare_benchmarks(config, benchmarks)
+
+
+def test_items_that_could_not_be_written_whole_leave_those_of_before(tmp_path: Path) -> None:
+    """A disk that fills, or here a row that is no JSON, after many that were written."""
+    from datasets import Dataset
+
+    from eval.harness import export
+
+    class Task:
+        config = SimpleNamespace(task="piqa")
+
+        def __init__(self, *ends: Any) -> None:
+            self.dataset = {"validation": Dataset.from_dict({"goal": [*["open"] * MANY, *ends]})}
+
+        def get_config(self, key: str) -> str | None:
+            return "validation" if key == "validation_split" else None
+
+    export(Task("whole"), tmp_path, {})
+    (path,) = (tmp_path / "benchmarks" / "piqa").iterdir()
+    before = path.read_bytes()
+    assert before.count(b"\n") == MANY + 1
+    broken = Task()
+    broken.dataset["validation"] = Dataset.from_dict({"goal": [*[b"open"] * MANY, b"\xff"]})
+    with pytest.raises(UnicodeDecodeError):
+        export(broken, tmp_path, {})
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
 
 
 TEXTS = """

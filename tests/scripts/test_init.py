@@ -2,11 +2,15 @@
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
 from configs.errors import BadInputError
@@ -17,9 +21,12 @@ from scripts.cli import app
 from scripts.fetch import collect
 from scripts.init import start
 from scripts.init_file import written
+from scripts.stages import judge
+from tests.eval.lm_eval_directory import edit_results, write_lm_eval
 from tests.shared_data import SHARED, needs_shared_data
 from tests.train.tiny import ARCHITECTURES, tiny_config
 from train import offline
+from train.corpus.tokenizer import train_tokenizer
 from train.model import build, full_config
 from train.prepare import prepare_run
 from train.reference import load_reference
@@ -77,6 +84,74 @@ def test_a_reference_that_changed_since_is_refused(reference: Path, tmp_path: Pa
     config = load_config(tmp_path / "run.yaml", SMALL)
     with pytest.raises(BadInputError, match=r"reference_sha256.model.safetensors: [0-9a-f]{12}… is pinned, but .* has"):
         prepare_run(config, tmp_path / "run", lambda text: None)
+
+
+def _opt_as_its_repository(directory: Path) -> None:
+    """A tiny OPT as facebook/opt-125m is: pickled weights, vocab.json and merges.txt."""
+    tokenizer = json.loads(train_tokenizer(["The old house by the sea, isn't it? "] * 20, 300).to_str())["model"]
+    learned = [token for token in tokenizer["vocab"] if token != "<|endoftext|>"]
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", *learned, "<|endoftext|>"]
+    model = build(full_config(ARCHITECTURES["opt"] | {"eos_token_id": 2}), seed=1, device="cpu")
+    model.config.save_pretrained(directory)
+    torch.save(model.state_dict(), directory / "pytorch_model.bin")
+    (directory / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
+    (directory / "merges.txt").write_text("\n".join(["#version: 0.2", *map(" ".join, tokenizer["merges"])]))
+    special = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}
+    (directory / "special_tokens_map.json").write_text(json.dumps(special))
+    own = {"add_bos_token": True, "add_prefix_space": False, "tokenizer_class": "GPT2Tokenizer"}
+    (directory / "tokenizer_config.json").write_text(json.dumps(own | special))
+
+
+def test_the_command_of_a_refusal_converts_weights_and_tokenizer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = tmp_path / "it's an opt"
+    original.mkdir()
+    _opt_as_its_repository(original)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInputError, match=r"pytorch_model.bin is pickled, which can run code") as caught:
+        start(str(original), None, None)
+    assert "\n" not in str(caught.value)
+    command = shlex.split("python -c" + str(caught.value).partition("python -c")[2])
+    assert command[:2] == ["python", "-c"]
+    assert len(command) == 3
+    exec(command[2], {})
+    converted = tmp_path / "it's an opt-safetensors"
+    assert {"config.json", "tokenizer.json", "model.safetensors"} <= load_reference(str(converted)).facts.sha256.keys()
+    stored, pickled = load_file(converted / "model.safetensors"), torch.load(original / "pytorch_model.bin")
+    assert stored
+    assert all(torch.equal(tensor, pickled[name]) for name, tensor in stored.items())
+    tokenizer = Tokenizer.from_file(str(converted / "tokenizer.json"))
+    assert tokenizer.get_vocab() == json.loads((original / "vocab.json").read_text())
+    assert tokenizer.encode("house by</s>", add_special_tokens=False).ids[-1] == 2
+    (converted / "tokenizer.json").rename(original / "tokenizer.json")
+    with pytest.raises(BadInputError, match=r"no tokenizer.json in it; where it is trusted, this makes it's an"):
+        load_reference(str(converted))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tokenizer_config.json", "reference_sha256.tokenizer_config.json: is not pinned, but .* is there"),
+        ("special_tokens_map.json", "reference_sha256.special_tokens_map.json: is not pinned"),
+        ("added_tokens.json", "reference_sha256.added_tokens.json: is not pinned"),
+        ("adapter_config.json", "adapter_config.json: transformers would load an adapter on top of the weights"),
+    ],
+)
+def test_a_file_that_came_to_a_pinned_reference_is_refused(
+    name: str, message: str, reference: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "original"
+    shutil.copytree(reference, copy)
+    pinned = load_reference(str(copy)).facts.sha256
+    (copy / name).write_text("{}")
+    with pytest.raises(BadInputError, match=message) as caught:
+        load_reference(str(copy), pinned=pinned)
+    assert "\n" not in str(caught.value)
+    if name != "adapter_config.json":  # and is pinned where it was there at first
+        again = load_reference(str(copy)).facts.sha256
+        assert load_reference(str(copy), pinned=again).facts.sha256 == again
+        assert name in again
 
 
 def test_one_seed_of_a_suite_has_the_others_as_controls_and_not_itself(
@@ -219,6 +294,47 @@ def test_fetch_brings_a_model_whole_and_offline_reads_it_alone(reference: Path, 
         BadInputError, match=r"has no org/model at step2 .*`replibench fetch CONFIG --to DIR` brings it"
     ):
         prepare_run(missing, tmp_path / "other", print)
+
+
+def test_the_verdict_of_a_revision_warns_of_controls_at_another(reference: Path, tmp_path: Path) -> None:
+    """Of a hub id; a directory's revision is nothing that lm-eval would have recorded."""
+    shutil.copytree(reference, offline.model_place(tmp_path, "org/model", "step1"))
+    top = {"reference": "org/model", "revision": "step1", "architecture": {}}
+    control = write_lm_eval(tmp_path / "control", {"piqa": [True] * 30 + [False] * 10}, seed=3)
+    edit_results(control, config={"model_args": "pretrained=org/seed,revision=main", "limit": None})
+    config = tiny_config(tmp_path, offline=str(tmp_path), controls={"seed": str(control)}, **top)
+    prepare_run(config, tmp_path / "run", print)
+    for seed, side in enumerate(("original", "replica")):
+        write_lm_eval(
+            tmp_path / "run" / "eval" / side, {"piqa": [True] * (28 + seed) + [False] * (12 - seed)}, seed=seed
+        )
+    said = f"control {control}: is of revision main, and the original is of step1: "
+    assert sum(line.startswith(said) for line in judge(config, tmp_path / "run").warnings) == 1
+    local = config.model_copy(update={"reference": str(reference)})
+    assert not [line for line in judge(local, tmp_path / "run").warnings if line.startswith("control ")]
+
+
+def test_two_fetches_of_one_model_do_not_disturb_each_other(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins and ends while the first copies."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    shutil.copytree(reference, offline.model_place(first, "org/model", "step1"))
+    top = {"reference": "org/model", "revision": "step1", "architecture": {}}
+    config = tiny_config(tmp_path, "gpt_neox", offline=str(first), **top)
+    copy, waiting = shutil.copyfile, [True]
+
+    def interrupted(source: Path, target: Path) -> None:
+        copy(source, target)
+        if waiting and waiting.pop():
+            list(collect(config, second, lambda text: None))
+
+    monkeypatch.setattr(shutil, "copyfile", interrupted)
+    list(collect(config, second, lambda text: None))
+    place = offline.model_place(second, "org/model", "step1")
+    assert not waiting
+    assert {path.name for path in place.iterdir()} >= {path.name for path in reference.iterdir()}
+    assert list(place.parent.iterdir()) == [place]
 
 
 @needs_shared_data

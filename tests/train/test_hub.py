@@ -29,6 +29,7 @@ told = {
     "missing": run("init", "org/none"),
     "revision": run("init", id, "--revision", "stp2"),
     "pickled": run("init", id, "--revision", "step4"),
+    "no tokenizer": run("init", id, "--revision", "9" * 40),
     "doctor": run("doctor", id),
     "doctor revision": run("doctor", id, "--revision", "step3"),
     "yaml": pathlib.Path("step1.yaml").read_text(),
@@ -93,6 +94,11 @@ def test_init_pins_the_index_each_shard_and_what_is_beside_the_tokenizer(told: d
         ("missing", "org/none: the hub has no such model, or it is private: check the id, or log in"),
         ("revision", f"{REPOSITORY} at stp2: no such revision; did you mean step2 or "),
         ("pickled", f"{REPOSITORY} at step4: has no safetensors weights, and pickled ones are never loaded"),
+        (
+            "pickled",
+            '; s, d = "EleutherAI/pythia-70m", "pythia-70m-safetensors"; M.from_pretrained(s, revision="step4", ',
+        ),
+        ("no tokenizer", "has no tokenizer.json; where it is trusted, this makes pythia-70m-safetensors/, to be the"),
         ("doctor revision", f"--revision: step3: {REPOSITORY} has no such one; did you mean step"),
     ],
 )

@@ -78,7 +78,7 @@ def test_transformers_initialisation_is_its_classs() -> None:
     assert float(dense.detach().std()) == pytest.approx(0.02, rel=0.1)
 
 
-def test_scaled_normal_is_gpt2s_whatever_the_family() -> None:
+def test_scaled_normal_is_gpt_neoxs_default_whatever_the_family() -> None:
     """What pythia-6.9b's step0 has by its issue 135: 0.02, and 0.02/√(2 × 32) = 0.0025."""
     assert scaled_normal_stds(4096, 32) == (0.02, 0.0025)
     config = full_config(ARCHITECTURES["gpt_neox"] | {"hidden_size": 128, "num_hidden_layers": 4})

@@ -9,7 +9,7 @@ from configs.errors import BadInputError, first_line
 from train.corpus.documents import Document
 from train.corpus.hygiene import is_held_out
 
-END_OF_TEXT = ("<|endoftext|>", "</s>")  # the first that a tokenizer has closes each document
+END_OF_TEXT = ("<|endoftext|>", "</s>")  # the first that a tokenizer has, where nobody says which closes a document
 
 _SAMPLE_CHARACTERS = 1 << 23  # that a new tokenizer is trained on
 
@@ -73,6 +73,16 @@ def end_of_text_id(tokenizer: Tokenizer, wanted: str | None) -> int:
             return int(found)
     names = repr(wanted) if wanted else " nor ".join(END_OF_TEXT)
     raise BadInputError(f"data.end_of_text: the tokenizer has no token {names}; name the one that ends a document")
+
+
+def stated_end_of_text(path: Path, key: str, eos_token_id: object) -> str | None:
+    """The token that a config.json's `eos_token_id` is; None where it is not one id, or the tokenizer has no such.
+
+    OPT's tokenizer has both of END_OF_TEXT, and OPT was trained with the second. Errors as `read_tokenizer`.
+    """
+    if not isinstance(eos_token_id, int) or eos_token_id < 0:
+        return None
+    return read_tokenizer(path, key).id_to_token(eos_token_id)
 
 
 def vocabulary_size(tokenizer: Tokenizer) -> int:

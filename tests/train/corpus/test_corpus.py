@@ -16,15 +16,16 @@ from configs.schema import FilesData, RunConfig
 from tests.distributed import run_distributed, train_worker
 from tests.train.corpus.test_indexed import by_the_description
 from tests.train.corpus.texts import files_config, stories, write_stories
-from tests.train.tiny import losses, train_tiny
+from tests.train.tiny import ARCHITECTURES, losses, tiny_config, train_tiny
 from train import certificate
 from train.corpus.hygiene import is_held_out
 from train.corpus.indexed import open_indexed
 from train.corpus.opened import told
 from train.corpus.tokenise import TOKENISED_BY
-from train.corpus.tokenizer import read_tokenizer
+from train.corpus.tokenizer import read_tokenizer, train_tokenizer
 from train.data import open_corpus
 from train.meters import Progress
+from train.model import build, full_config
 from train.prepare import prepare_run, recipe_of
 from train.record import Manifest
 from train.resuming import check_data_order
@@ -215,13 +216,72 @@ def test_text_that_changed_since_is_noticed(tmp_path: Path) -> None:
         _prepare(config, tmp_path / "run")
 
 
+@pytest.fixture(scope="module")
+def of_two_ends(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reference whose tokenizer has both usual ends, as OPT's, and whose config states the second."""
+    directory = tmp_path_factory.mktemp("opt")
+    tokenizer = train_tokenizer(stories(30), 500)
+    assert tokenizer.add_special_tokens(["</s>"]) == 1
+    tokenizer.save(str(directory / "tokenizer.json"))
+    architecture = ARCHITECTURES["opt"] | {"eos_token_id": tokenizer.token_to_id("</s>")}
+    build(full_config(architecture), seed=1, device="cpu").save_pretrained(directory)
+    return directory
+
+
+def _ends(run_dir: Path, files: bool = True) -> tuple[int, int]:
+    """How often each of the two ends is in the training tokens."""
+    found = open_indexed(run_dir / "data" / "0").tokens if files else np.load(run_dir / "data" / "train.npy")
+    tokenizer = read_tokenizer(run_dir / "data" / "tokenizer.json", "tokenizer")
+    ids = [tokenizer.token_to_id(token) for token in ("<|endoftext|>", "</s>")]
+    return int((found == ids[0]).sum()), 0 if ids[1] is None else int((found == ids[1]).sum())
+
+
+@pytest.mark.parametrize("files", [True, False])
+def test_documents_end_as_the_references_config_says(files: bool, of_two_ends: Path, tmp_path: Path) -> None:
+    data: dict[str, Any] = {"documents": 3000, "held_out_documents": 60}
+    if files:
+        data = {"sources": [{"path": write_stories(tmp_path / "a", 60)}], "held_out_fraction": 0.1}
+    top = {"reference": str(of_two_ends), "data": data}
+    config = tiny_config(tmp_path, "opt", "train.steps=6", "train.micro_batch_size=4", **top, architecture={})
+    corpus = _prepare(config, tmp_path / "run").corpus
+    assert _ends(tmp_path / "run", files) == (0, corpus.documents)
+    # where it is another token, the corpus is made anew
+    config = tiny_config(tmp_path, "opt", "train.steps=6", "train.micro_batch_size=4", **top,
+                         architecture={"eos_token_id": 0})  # fmt: skip
+    (tmp_path / "run" / "manifest.json").unlink()
+    (tmp_path / "run" / "config.yaml").unlink()
+    corpus = _prepare(config, tmp_path / "run").corpus
+    assert _ends(tmp_path / "run", files) == (corpus.documents, 0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "stated", "second"),
+    [
+        ({}, lambda end: end, True),
+        ({"end_of_text": "<|endoftext|>"}, lambda end: end, False),
+        ({}, lambda end: end + 1, False),  # the tokenizer has no such
+        ({}, lambda end: [end, 0], False),
+        ({"tokenizer": None}, lambda end: end, False),  # trained here, so its ids are not those that are meant
+    ],
+)
+def test_documents_end_as_the_architecture_states_with_a_tokenizer(
+    keys: dict[str, Any], stated: Any, second: bool, of_two_ends: Path, tmp_path: Path
+) -> None:
+    data = {"tokenizer": str(of_two_ends), "held_out_fraction": 0.1, "vocab_size": 512, **keys}
+    data["sources"] = [{"path": write_stories(tmp_path / "a", 60)}]
+    end = json.loads((of_two_ends / "config.json").read_text())["eos_token_id"]
+    architecture = ARCHITECTURES["opt"] | {"eos_token_id": stated(end)}
+    overrides = ("train.steps=6", "train.micro_batch_size=4")
+    config = tiny_config(tmp_path, "opt", *overrides, data=data, architecture=architecture)
+    count = _prepare(config, tmp_path / "run").corpus.documents
+    assert _ends(tmp_path / "run") == ((0, count) if second else (count, 0))
+
+
 def _tokenised(directory: Path, docs: list[list[int]], code: int = 8) -> dict[str, Any]:
     return {"path": str(by_the_description(directory, docs, code).with_suffix(".bin"))}
 
 
 def _with_tokenizer(directory: Path) -> str:
-    from train.corpus.tokenizer import train_tokenizer
-
     train_tokenizer(stories(30), 512).save(str(directory / "tokenizer.json"))
     return str(directory)
 
