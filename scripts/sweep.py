@@ -13,6 +13,7 @@ from configs.files import write_record, write_text
 from configs.locks import CORPUS_LOCK, exclusive
 from configs.schema import RunConfig
 from configs.sweeps import HELD_OUT, SweepConfig, ledger, load_sweep, members
+from eval.launch import prepare_benchmarks, texts_of_benchmarks
 from extrapolate.runs import Runs
 from extrapolate.sweep import (
     PREDICTION,
@@ -101,11 +102,20 @@ def _prepare(sweep: SweepConfig, found: Mapping[str, RunConfig], directory: Path
     write_text(directory / SWEEP, yaml.safe_dump(sweep.model_dump(mode="json", exclude_unset=True), sort_keys=False))
     (directory / "data").mkdir(exist_ok=True)
     with screen.stage("preparing") as update:
+        texts = _texts(next(iter(found.values())), directory / "benchmarks")
         for name, config in found.items():
             run_dir = directory / name
             if not (run_dir / "data").is_symlink():
                 (run_dir / "data").symlink_to(Path("..") / "data")
-            prepare_run(config, run_dir, lambda text: update(0, text))
+            prepare_run(config, run_dir, lambda text: update(0, text), texts)
+
+
+def _texts(config: RunConfig, directory: Path) -> dict[str, Path]:
+    """Of the benchmarks that `data.hygiene` keeps out of the corpus, where the runs name some."""
+    if config.evaluation.suite != "lm_eval":
+        return {}
+    prepare_benchmarks(config, directory)
+    return texts_of_benchmarks(config, directory)
 
 
 def _train(found: Mapping[str, RunConfig], directory: Path, title: str, screen: Screen) -> None:
