@@ -26,7 +26,7 @@ def launch(
 
     Of a sweep the ladder; then `replibench sweep` predicts the held-out run and trains that.
 
-    Example: replibench launch configs/runs/smoke.yaml --on slurm-h100 --nodes 4 --dry-run
+    Example: replibench launch gpt3-xl-1.3b-8xh100 --on slurm-h100 --nodes 2 --dry-run
     """
     with reporting_errors():
         from scripts import launch as launching

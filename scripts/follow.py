@@ -41,12 +41,17 @@ class Status(Record):
     submission: Submission | None = None
 
 
+def check_run(run_dir: Path) -> None:
+    """Raises BadInputError for a directory that is no run's."""
+    if not (run_dir / "config.yaml").is_file() and not (run_dir / SUBMISSION).is_file():
+        raise BadInputError(f"{run_dir}: is no run directory: neither prepared nor launched")
+
+
 def status(run_dir: Path, now: float | None = None) -> Status:
     """Where the run stands. Raises BadInputError for a directory that is no run's."""
     now = time.time() if now is None else now
+    check_run(run_dir)
     submission = read_record(run_dir / SUBMISSION, Submission) if (run_dir / SUBMISSION).is_file() else None
-    if not (run_dir / "config.yaml").is_file() and submission is None:
-        raise BadInputError(f"{run_dir}: is no run directory: neither prepared nor launched")
     beat = reached(run_dir) or {"step": 0, "time": 0.0, "node": None}
     lines, ends = whole_lines(run_dir / "metrics.jsonl"), exits.exits(run_dir)
     line = lines[-1] if lines else {}
@@ -132,8 +137,7 @@ def log_lines(run_dir: Path, rank: int | None, count: int) -> list[str]:
 
     Raises BadInputError for a rank that has no log.
     """
-    if not run_dir.is_dir():
-        raise BadInputError(f"{run_dir}: no such run directory")
+    check_run(run_dir)
     if rank is None:
         return _story(run_dir)[-count:]
     logs = sorted(run_dir.glob(f"logs/rank-{rank}-*.stderr"), key=lambda path: path.stat().st_mtime)

@@ -21,10 +21,12 @@ from configs.schema import RunConfig, TrainConfig
 from configs.sweeps import HELD_OUT, is_sweep, load_sweep
 from configs.sweeps import members as sweep_members
 from eval.launch import check_suite
-from scripts.rendering import Job, Member, Rendered
+from scripts.elsewhere import foreign, relocated
+from scripts.rendering import Job, Member, Rendered, check_arrays
 from scripts.sweep import check_ladder
 from train.checkpoints import all_of, name_of, step_of
 from train.layouts import fitted
+from train.processes import ROOT
 
 SUBMISSION = Path("launch") / "submission.json"
 Nodes = tuple[int, int] | None
@@ -57,6 +59,8 @@ def plan(
     if any(is_sweep(config) for config in configs):
         return _plan_sweep(configs, where, overrides, nodes, run_dir, warn)
     every = [load_config(config, overrides) for config in configs]
+    if len(every) > 1:
+        check_arrays(where)
     if len(every) > 1 and run_dir is not None:
         raise BadInputError("--run-dir: is of one run; several have directories by their names")
     names = [settings.name for settings in every]
@@ -79,6 +83,7 @@ def _plan_sweep(
     """The ladder of a sweep. The held-out run is not among them: its prediction has to come first."""
     if len(configs) > 1:
         raise BadInputError("CONFIG: a sweep is launched by itself: its members are the array")
+    check_arrays(where)
     sweep = load_sweep(configs[0], overrides)
     check_ladder(sweep)
     ladder = {name: settings for name, settings in sweep_members(sweep).items() if name != HELD_OUT}
@@ -92,6 +97,7 @@ def _plan_sweep(
 def plan_evaluations(config: str, on: str, overrides: Sequence[str], steps: Sequence[int], run_dir: Path | None) -> Job:
     """The checked job of evaluating these checkpoints of a run, each by one process. Raises BadInputError."""
     where, settings = profile(on), load_config(config, overrides)
+    check_arrays(where)
     check_suite(settings)
     directory = _directory(settings.name, where, run_dir)
     _check_shared(where, 1)
@@ -123,6 +129,8 @@ def _common_size(
     least, most, processes = sizes.pop()
     for settings in every:
         _check_train(settings, where, least, most, processes, warn)
+        if isinstance(where.site, Kubernetes | SkyPilot) and (paths := foreign(settings, where.site.shared)):
+            warn(f"{'; '.join(paths)}: of this machine; see that it is in the image or on the volume, under that path")
     return least, most, processes
 
 
@@ -222,7 +230,7 @@ def submit(job: Job, rendered: Rendered) -> Submission:
         raise BadInputError(f"{command[0]}: is not installed here; {path} is written, submit it where it is")
     if not remote:
         for member in job.members:
-            write_config(Path(member.config), member.settings)
+            write_config(Path(member.config), relocated(member.settings, job.site.checkout or str(ROOT)))
     check_with_scheduler(job, path)
     foreground = command[0] == "bash"
     said = None if foreground else _handed_over(command)

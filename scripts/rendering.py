@@ -14,12 +14,14 @@ from configs.errors import BadInputError
 from configs.loader import dump_config
 from configs.profiles import Kubernetes, Local, Profile, Site, SkyPilot, Slurm, Ssh
 from configs.schema import RunConfig
+from scripts.elsewhere import CHECKOUT, relocated
 from train.place import INTERFACES
 from train.processes import ROOT
 
 TEMPLATES = Path(__file__).with_name("templates")
 CONFIG_VARIABLE = "REPLIBENCH_CONFIG"  # where no file of ours can come along, the manifest has the configuration
 CONTAINER_CONFIG = "/tmp/replibench-config.yaml"
+LONGEST_LABEL = 63  # RFC 1123
 INSTALLED = ".venv"  # by `make install`
 
 
@@ -90,7 +92,7 @@ _Dumper.add_representer(
 
 
 def render(job: Job) -> Rendered:
-    """The exact file and command. Raises BadInputError for what a scheduler cannot do."""
+    """The exact file and command. Raises BadInputError for a name that a scheduler does not take."""
     slurm = "slurm.sh.j2" if job.trains else "slurm-evaluation.sh.j2"
     kinds: dict[type[Site], tuple[Callable[[Job], str], str, tuple[str, ...]]] = {
         Local: (_script("local.sh.j2"), "job.sh", ("bash",)),
@@ -104,13 +106,17 @@ def render(job: Job) -> Rendered:
         SkyPilot: (_tasks, "task.yaml", ("sky", "jobs", "launch", "--yes", "--detach-run")),
     }
     make, name, command = kinds[type(job.site)]
-    if isinstance(job.site, Local | Ssh | SkyPilot) and (len(job.members) > 1 or not job.trains):
-        raise BadInputError(
-            f"--on {job.profile.name}: several runs or checkpoints need a scheduler that has arrays (Slurm) or runs "
-            "Jobs (Kubernetes); here `replibench train`, `sweep` and `evaluate --checkpoint` do them one by one"
-        )
     path = job.directory / (name if job.trains else f"evaluation-{name}")
     return Rendered(path, make(job), (*command, str(path)))
+
+
+def check_arrays(where: Profile) -> None:
+    """Raises BadInputError where several runs or checkpoints cannot be one job."""
+    if isinstance(where.site, Local | Ssh | SkyPilot):
+        raise BadInputError(
+            f"--on {where.name}: several runs or checkpoints need a scheduler that has arrays (Slurm) or runs "
+            "Jobs (Kubernetes); here `replibench train`, `sweep` and `evaluate --checkpoint` do them one by one"
+        )
 
 
 def node_arguments(job: Job) -> list[str]:
@@ -201,7 +207,8 @@ def _start(job: Job, member: Member, scheduler: dict[str, str]) -> str:
         words = shlex.join(["scripts.cli", "evaluate", CONTAINER_CONFIG, "--run-dir", member.run_dir])
         words += f" --checkpoint {member.step}"
     lines = _templates().get_template("environment.sh.j2").render(site=job.site, **_of_shell(job.site))
-    return f'{lines}printf %s "${CONFIG_VARIABLE}" > {CONTAINER_CONFIG}\nexec python -m {words}\n'
+    write = f'printf %s "${CONFIG_VARIABLE}" | sed "s|{CHECKOUT}|$PWD|g" > {CONTAINER_CONFIG}'
+    return f"{lines}{write}\nexec python -m {words}\n"
 
 
 def _jobsets(job: Job) -> str:
@@ -214,6 +221,12 @@ def _jobset(job: Job, member: Member) -> dict[str, Any]:
     assert isinstance(site, Kubernetes)
     called = member.settings.name if member.step is None else f"{member.settings.name}-step-{member.step}"
     name = called.lower().replace("_", "-").replace(".", "-")
+    pod = f"{name}-node-0-{job.nodes[1] - 1}"
+    if len(pod) > LONGEST_LABEL:
+        raise BadInputError(
+            f"name: {called}: its pods would be called {pod}, and Kubernetes allows {LONGEST_LABEL} characters; set a "
+            f"`name` that is {len(pod) - LONGEST_LABEL} shorter"
+        )
     labels = {"app.kubernetes.io/name": "replibench"}
     labels |= {"kueue.x-k8s.io/queue-name": site.queue} if site.queue else {}
     for_good = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [2, 3]}}
@@ -256,7 +269,7 @@ def _pod(job: Job, member: Member, name: str, site: Kubernetes) -> dict[str, Any
         "image": site.image,
         "command": ["bash", "-c", _start(job, member, flags)],
         "env": [
-            {"name": CONFIG_VARIABLE, "value": dump_config(member.settings)},
+            {"name": CONFIG_VARIABLE, "value": dump_config(relocated(member.settings, CHECKOUT))},
             _from_pod("JOBSET_UID", "metadata.labels['jobset.sigs.k8s.io/jobset-uid']"),
             _from_pod("RESTART_ATTEMPT", "metadata.labels['jobset.sigs.k8s.io/restart-attempt']"),
         ],
@@ -304,7 +317,7 @@ def _tasks(job: Job) -> str:
         **({"workdir": str(ROOT)} if site.checkout is None else {}),
         **({"setup": "make install\n"} if _installs(site) else {}),
         "volumes": {site.shared: site.volume},
-        "envs": {CONFIG_VARIABLE: dump_config(member.settings), "RUN_DIR": member.run_dir},
+        "envs": {CONFIG_VARIABLE: dump_config(relocated(member.settings, CHECKOUT)), "RUN_DIR": member.run_dir},
         "run": _start(job, member, flags),
     }
     return yaml.dump(task, Dumper=_Dumper, sort_keys=False, width=120)

@@ -14,6 +14,7 @@ from configs.errors import BadInputError
 from configs.loader import load_config
 from configs.profiles import KINDS, Site, profile, profile_names
 from scripts import launch, rendering
+from scripts.elsewhere import foreign, relocated
 from scripts.rendering import Job, Member, Rendered, render
 from tests.train.tiny import ARCHITECTURES
 from train.layouts import fitted
@@ -241,6 +242,28 @@ def test_walltimes_are_not_numbers_in_base_sixty(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     path.write_text("launch: {scheduler: slurm, shared: /shared, walltime: 12:30:00}\n")
     assert "--time=12:30:00" in render(job(str(path), "1", MANY_ROWS, "train.device=cpu")).text
+
+
+def test_paths_of_this_checkout_are_of_the_one_there() -> None:
+    run = load_config("smoke")
+    there = relocated(run, "/opt/replibench")
+    assert there.reference == "/opt/replibench/configs/references/tinyworld-434k"
+    assert there.train == run.train
+    assert foreign(run, None) == []
+    moved = load_config("smoke", ("data={sources: [{path: /mine/a.txt}, {path: /runs/b.txt}]}",))
+    assert foreign(moved, "/runs") == ["data.sources.0.path: /mine/a.txt"]
+
+
+def test_a_path_that_a_pod_may_not_have_is_warned_of() -> None:
+    said: list[str] = []
+    overrides = (MANY_ROWS, "data={sources: [{path: /mine/a.txt}]}")
+    launch.plan((RUN,), "kubernetes-h100", overrides, (1, 1), None, said.append)
+    assert ["data.sources.0.path: /mine/a.txt: of this machine" in each for each in said] == [True]
+
+
+def test_a_name_that_is_too_long_for_a_pod_is_refused() -> None:
+    with pytest.raises(BadInputError, match=r"Kubernetes allows 63 characters; set a `name` that is 7 shorter"):
+        render(job("kubernetes-h100", "2", MANY_ROWS, f"name={'x' * 61}"))
 
 
 if __name__ == "__main__":
