@@ -51,7 +51,9 @@ exec python -m scripts.node /SHARED/replibench/runs/gpt2-124m-generated/launch/c
   # When one has ended the others follow within seconds, or the first one's host is gone and they wait for it.
   while [ "$(running)" = ${#PIDS[@]} ]; do sleep 1; done
   wait_for_all 20
-  [ "$(running)" = 0 ] || touch "$RUN_DIR/attempts/$JOB-$RESTART/abandon"
+  # Whatever goes on at the hosts without a connection to here: it would hold the run against the next attempt.
+  mkdir -p "$RUN_DIR/attempts/$JOB-$RESTART"
+  touch "$RUN_DIR/attempts/$JOB-$RESTART/abandon"
   wait_for_all 60
   [ "$(running)" = 0 ] || kill "${PIDS[@]}" 2>/dev/null
   (eval "$SETUP"; exec python -m scripts.node --verdict --processes 8 --max-requeues 10 --accelerator a100-sxm-80gb --run-dir "$RUN_DIR" --attempt "$JOB-$RESTART")
