@@ -1,10 +1,10 @@
 """The rendered shell scripts at work, with stand-ins for ssh and the scheduler's commands."""
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from scripts import launch
@@ -26,7 +26,7 @@ def script(tmp_path: Path, nodes: str, **keys: Any) -> Path:
 
 def command(path: Path, text: str) -> str:
     """An executable script."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/bash\n{text}\n")
     path.chmod(0o755)
     return str(path)
@@ -39,3 +39,43 @@ def test_hosts_whose_connections_all_drop_at_once_are_told_to_give_up(tmp_path: 
     (ended,) = exits.exits(tmp_path / "shared" / "it")
     assert ended.kind == "node_failure"
     assert (exits.directory_of(tmp_path / "shared" / "it", ended.attempt) / "abandon").is_file()
+
+
+def test_of_the_hosts_that_answer_as_many_are_used_as_can_share_the_rows(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    remote = command(tmp_path / "remote", f'[ "$1" = n4 ] && exit 1; [ "$2" = true ] || echo "$1: $2" >> {log}')
+    hosts = {"hosts": ["n1", "n2", "n3", "n4"], "command": [remote]}
+    path = script(tmp_path, "2-4", scheduler="ssh", **hosts, max_requeues=0)  # three cannot share 128 rows
+    assert subprocess.run(["bash", str(path)], check=False, timeout=60).returncode == 3
+    assert log.read_text().count("--names n1,n2 ") == 2
+    assert "n3" not in log.read_text()
+
+
+SCHEDULER = {
+    "scontrol": """case "$*" in
+      "show hostnames"*) printf '%s\\n' n1 n2 n3;;
+      "show node"*) echo NodeAddr=10.0.0.1;;
+      *) echo "scontrol $*" >> "$LOG";;
+    esac""",
+    "srun": 'echo "srun $*" >> "$LOG"; [ -z "$LASTS" ] || sleep "$LASTS"',
+    "scancel": 'echo "scancel $*" >> "$LOG"',
+    "python": "exit 3",
+}
+
+
+def slurm(tmp_path: Path, path: Path, **variables: str) -> tuple["subprocess.Popen[bytes]", Path]:
+    """The script as the batch step of a job on three nodes, and what Slurm's commands were told."""
+    for name, text in SCHEDULER.items():
+        command(tmp_path / "venv" / "bin" / name, text)
+    (tmp_path / "venv" / "bin" / "activate").write_text(f"PATH={tmp_path}/venv/bin:$PATH\n")
+    log = tmp_path / "log"
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-3]", "SLURM_JOB_NUM_NODES": "3", "LOG": str(log)}
+    return subprocess.Popen(["bash", str(path)], env={**os.environ, **job, "LASTS": "", **variables}), log
+
+
+def test_of_the_nodes_of_a_job_as_many_are_used_as_can_share_the_rows(tmp_path: Path) -> None:
+    job, log = slurm(tmp_path, script(tmp_path, "2-4", scheduler="slurm", venv=str(tmp_path / "venv")))
+    assert job.wait(30) == 3
+    (step,) = [line for line in log.read_text().splitlines() if line.startswith("srun")]
+    assert "--nodes=2 --nodelist=n1,n2 " in step
+    assert "--names n1,n2 " in step
