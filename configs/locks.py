@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from configs.errors import BadInputError
+from configs.errors import BadInputError, NodeError
 
 WAIT_S = 60.0  # for the processes of a command that was killed: they write a checkpoint and end
+PATIENCE_S = 300.0  # for an attempt on a machine that is cut off: NFS gives its lock away when the lease has run out
 CORPUS_LOCK = ".corpus.lock"  # beside the corpus that several runs share
 _held: list[int] = []
 
@@ -19,8 +20,9 @@ _held: list[int] = []
 def exclusive(run_dir: Path, *, patient: bool = False) -> Iterator[None]:
     """Hold `run_dir` for this process and for those that inherit `held_descriptors`; the lock goes with the last.
 
-    Raises BadInputError, naming the other process, when a living one holds it; waits for the rest of a dead one, and
-    when `patient` for a living one too, which may be an earlier attempt's on another machine.
+    Raises BadInputError, naming the other process, when a living one holds it; waits for the rest of a dead one.
+    `patient`: waits longer, and for a living one too, which may be an earlier attempt's on another machine; raises
+    NodeError if it does not go, because a later attempt may find it gone.
     """
     path, new = run_dir / ".lock", not (run_dir / ".lock").exists()
     try:
@@ -61,7 +63,7 @@ def held_descriptors() -> tuple[int, ...]:
 
 
 def _acquire(lock: IO[str], run_dir: Path, *, patient: bool) -> None:
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + (PATIENCE_S if patient else WAIT_S)
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,7 +71,10 @@ def _acquire(lock: IO[str], run_dir: Path, *, patient: bool) -> None:
         except OSError:
             lock.seek(0)
             holder = lock.read().strip()
-        if (_is_alive(holder) and not patient) or time.monotonic() > deadline:
+        late = time.monotonic() > deadline
+        if late and patient:
+            raise NodeError(f"--run-dir {run_dir}: an earlier attempt (process {holder or '?'}) still holds it")
+        if late or (_is_alive(holder) and not patient):
             raise BadInputError(
                 f"--run-dir {run_dir}: another replibench (process {holder or '?'}) is working in it; "
                 "wait for it, stop it, or name another directory"

@@ -66,10 +66,10 @@ def plan(
     names = [settings.name for settings in every]
     if len({*names}) < len(names):
         raise BadInputError(f"CONFIG: {', '.join(names)}: runs of one job need names of their own")
-    least, most, processes = _common_size(every, where, nodes, warn)
+    sizes, processes = _common_sizes(every, where, nodes, warn)
+    _check_shared(where)
     members = tuple(_member(settings, _directory(settings.name, where, run_dir)) for settings in every)
-    _check_shared(where, most)
-    return Job(where, members, (least, most), processes)
+    return Job(where, members, sizes, processes)
 
 
 def _plan_sweep(
@@ -87,11 +87,11 @@ def _plan_sweep(
     sweep = load_sweep(configs[0], overrides)
     check_ladder(sweep)
     ladder = {name: settings for name, settings in sweep_members(sweep).items() if name != HELD_OUT}
-    least, most, processes = _common_size(list(ladder.values()), where, nodes, warn)
+    sizes, processes = _common_sizes(list(ladder.values()), where, nodes, warn)
+    _check_shared(where)
     directory = _directory(sweep.name, where, run_dir)
-    _check_shared(where, most)
     members = tuple(_member(settings, directory / name) for name, settings in ladder.items())
-    return Job(where, members, (least, most), processes, corpus=str(directory / "data"))
+    return Job(where, members, sizes, processes, corpus=str(directory / "data"))
 
 
 def plan_evaluations(config: str, on: str, overrides: Sequence[str], steps: Sequence[int], run_dir: Path | None) -> Job:
@@ -99,8 +99,8 @@ def plan_evaluations(config: str, on: str, overrides: Sequence[str], steps: Sequ
     where, settings = profile(on), load_config(config, overrides)
     check_arrays(where)
     check_suite(settings)
+    _check_shared(where)
     directory = _directory(settings.name, where, run_dir)
-    _check_shared(where, 1)
     for step in steps:
         path = directory / "checkpoints" / name_of(step)
         if isinstance(where.site, Slurm) and not path.is_dir():  # of other schedulers the directory is not seen here
@@ -108,7 +108,7 @@ def plan_evaluations(config: str, on: str, overrides: Sequence[str], steps: Sequ
             raise BadInputError(f"--evaluate {step}: {path}: no such checkpoint; there are: {there or 'none'}")
     config_path = str(directory / "launch" / "evaluation.yaml")
     members = tuple(Member(settings, config_path, str(directory), step) for step in steps)
-    return Job(where, members, (1, 1), 1)
+    return Job(where, members, (1,), 1)
 
 
 def parse_steps(text: str) -> tuple[int, ...]:
@@ -119,19 +119,29 @@ def parse_steps(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in words)
 
 
-def _common_size(
+def _common_sizes(
     every: Sequence[RunConfig], where: Profile, nodes: Nodes, warn: Callable[[str], None]
-) -> tuple[int, int, int]:
-    """Least and most nodes, and processes on each, of all members alike."""
-    sizes = {_size(settings.train, where, nodes) for settings in every}
-    if len(sizes) > 1:
+) -> tuple[tuple[int, ...], int]:
+    """The numbers of nodes that all members can train on, least first, and processes on each."""
+    asked = {_size(settings.train, where, nodes) for settings in every}
+    if len(asked) > 1:
         raise BadInputError("CONFIG: the members of an array need the same nodes and processes; give --nodes")
-    least, most, processes = sizes.pop()
+    least, most, processes = asked.pop()
     for settings in every:
         _check_train(settings, where, least, most, processes, warn)
         if isinstance(where.site, Kubernetes | SkyPilot) and (paths := foreign(settings, where.site.shared)):
             warn(f"{'; '.join(paths)}: of this machine; see that it is in the image or on the volume, under that path")
-    return least, most, processes
+    between = range(least + 1, most)
+    fitting = [n for n in between if all(_fits(settings.train, n * processes) for settings in every)]
+    return tuple(sorted({least, *fitting, most})), processes
+
+
+def _fits(train: TrainConfig, processes: int) -> bool:
+    try:
+        fitted(train, processes)
+    except BadInputError:
+        return False
+    return True
 
 
 def parse_nodes(text: str | None) -> Nodes:
@@ -195,8 +205,8 @@ def _cost_of_crossing(size: int, processes: int, where: Profile) -> str:
     )
 
 
-def _check_shared(where: Profile, nodes: int) -> None:
-    if where.site.shared is None and (nodes > 1 or isinstance(where.site, Kubernetes | SkyPilot)):
+def _check_shared(where: Profile) -> None:
+    if where.site.shared is None and not isinstance(where.site, Local):
         raise BadInputError(
             f"--on {where.name}: launch.shared: is missing: checkpoints and the run's records must be where every node "
             "sees them; name a directory of the shared file system"
@@ -238,7 +248,7 @@ def submit(job: Job, rendered: Rendered) -> Submission:
         scheduler=str(getattr(job.site, "scheduler")),  # noqa: B009 (each kind of site has its own literal)
         profile=job.profile.name,
         job=said,
-        nodes=job.nodes,
+        nodes=(job.nodes[0], job.nodes[-1]),
         processes=job.processes,
         command=shlex.join(command),
         time=time.time(),

@@ -3,7 +3,8 @@
     python -m scripts.node CONFIG --run-dir DIR --names n1,n2 --rank 0 --rendezvous n1:29500 --processes 8 --attempt 7-0
     python -m scripts.node --verdict --run-dir DIR --attempt 7-0        how it ended, where no node could say
 
-The first node prepares the run for the processes at hand and judges the pre-flight; the others wait for its word.
+The first node prepares the run for the processes at hand, asks every node for its report and judges them; the others
+wait for its word.
 Exit codes: 0 finished, 75 start it again, 2 the input must change, 3 it failed and would again.
 """
 
@@ -12,7 +13,7 @@ import os
 import sys
 import time
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,16 @@ from configs.errors import BadInputError, InterruptedRunError, NodeError, WorkFa
 from configs.files import Record, read_record, write_record
 from configs.loader import load_config
 from configs.locks import exclusive, in_turn
-from configs.schema import RunConfig
+from configs.schema import CheckpointConfig, RunConfig
 from scripts.console import Screen
 from train import exits, preflight
+from train.checkpoints import all_of, step_of
 from train.failures import LOST_PEER, NODE, failures
 from train.launch import error_of, forget_failures, launch
 from train.layouts import fitted
 from train.place import Place
 
-GO = "go.json"
+ASKED, GO = "asked", "go.json"
 PREPARING_S = 24 * 3600.0  # a large corpus takes its time; a first node that is gone takes the job with it
 OTHERS_S = 8.0  # for the other nodes to say what went wrong there
 _POLL_S = 0.2
@@ -55,7 +57,6 @@ def main(arguments: list[str]) -> int:
     directory = exits.directory_of(given.run_dir, given.attempt)
     os.environ[NODE] = place.name
     try:
-        preflight.report(given.run_dir, directory, place)
         if place.is_first:
             return _lead(given, place, may_repeat=may_repeat)
         _follow(given.run_dir, directory, place)
@@ -68,7 +69,7 @@ def main(arguments: list[str]) -> int:
 def _lead(given: argparse.Namespace, place: Place, *, may_repeat: bool) -> int:
     """The first node: prepare, judge the nodes, train, and say how it ended."""
     screen, run_dir, error = Screen(), given.run_dir, None
-    for stale in (GO, exits.FILE):  # of an attempt of the same name that did not come to train
+    for stale in (ASKED, GO, exits.FILE):  # of an attempt of the same name that did not come to train
         (exits.directory_of(run_dir, place.attempt) / stale).unlink(missing_ok=True)
     try:
         with exclusive(run_dir, patient=True):
@@ -105,6 +106,9 @@ def _prepared(given: argparse.Namespace, place: Place, screen: Screen) -> RunCon
                     (run_dir / "data").symlink_to(os.path.relpath(corpus, run_dir))
             stages.prepare(settings, run_dir, screen)
         forget_failures(run_dir)
+        go.parent.mkdir(parents=True, exist_ok=True)
+        (go.parent / ASKED).touch()  # not before: an earlier attempt's processes would be on the devices
+        preflight.report(run_dir, go.parent, place)
         found = preflight.check(go.parent, place, _needs(settings, run_dir, place, given.accelerator))
         screen.say(f"pre-flight: {len(found)} nodes are fit, {place.world_size} processes")
     except BaseException as error:
@@ -122,14 +126,30 @@ def _needs(settings: RunConfig, run_dir: Path, place: Place, accelerator: str | 
         devices=0 if accelerator is None else place.processes,
         accelerator=accelerator,
         parameters=architecture.parameter_counts().total,
-        checkpoints=settings.train.checkpoint.keep_last + 1,
+        checkpoints=_checkpoints_to_come(settings.train.checkpoint, run_dir / "checkpoints"),
         processes=place.processes,
     )
 
 
+def _checkpoints_to_come(options: CheckpointConfig, directory: Path) -> int:
+    """That need room: the last few and one that is being written, less those that will make room for them."""
+    each = options.keep_every_steps
+    going = [path for path in all_of(directory) if each is None or step_of(path) % each]
+    return options.keep_last + 1 - min(len(going), options.keep_last)
+
+
 def _follow(run_dir: Path, directory: Path, place: Place) -> None:
-    """Another node: wait for the first one's word, then train."""
-    _wait_for(directory / GO, PREPARING_S)
+    """Another node: report when asked, wait for the first one's word, then train."""
+    word = directory / GO, directory / exits.FILE
+    _wait_for(PREPARING_S, directory / ASKED, *word)
+    if (directory / ASKED).is_file():
+        try:
+            preflight.report(run_dir, directory, place)
+        except WorkFailedError as error:  # an end now would end the first node, which will miss the report and say so
+            print(exits.words_for(error), file=sys.stderr)
+        _wait_for(preflight.WAIT_S + OTHERS_S, *word)
+    if not (directory / GO).is_file():
+        return
     go = read_record(directory / GO, Go)
     if go.error is not None:
         raise NodeError(f"the first node says: {go.error}")
@@ -150,7 +170,7 @@ def _concluded(run_dir: Path, attempt: str, error: BaseException | None, *, may_
 
 def _word_of_the_first(run_dir: Path, directory: Path) -> int:
     """The same exit code on every node; without a word of the first one, it is gone."""
-    _wait_for(directory / exits.FILE, 3 * OTHERS_S)
+    _wait_for(3 * OTHERS_S, directory / exits.FILE)
     path = directory / exits.FILE
     if (run_dir / "run.json").is_file():
         return 0
@@ -163,9 +183,13 @@ def _verdict(run_dir: Path, attempt: str, *, may_repeat: bool) -> exits.Exit:
     return exits.conclude(run_dir, attempt, error, may_repeat=may_repeat)
 
 
-def _wait_for(path: Path, seconds: float) -> None:
+def _wait_for(seconds: float, *paths: Path) -> None:
+    """Until one of them is there."""
     deadline = time.monotonic() + seconds
-    while not path.is_file() and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        with suppress(OSError):  # of a file system that is gone for a while
+            if any(path.is_file() for path in paths):
+                return
         time.sleep(_POLL_S)
 
 

@@ -41,7 +41,7 @@ class Job:
 
     profile: Profile
     members: tuple[Member, ...]
-    nodes: tuple[int, int]  # least and most
+    nodes: tuple[int, ...]  # numbers of them that the runs can be laid out over, least first
     processes: int  # on each
     corpus: str | None = None  # of all members, which is prepared once
 
@@ -150,8 +150,7 @@ def _script(template: str) -> Callable[[Job], str]:
                 members=job.members,
                 trains=job.trains,
                 nodes=_range(job.nodes),
-                min_nodes=job.nodes[0],
-                max_nodes=job.nodes[1],
+                sizes=job.nodes,
                 processes=job.processes,
                 node_arguments=shlex.join(node_arguments(job)) + ' --run-dir "$RUN_DIR"',
                 output=job.directory / ("slurm-%j.out" if len(job.members) == 1 else "slurm-%A_%a.out"),
@@ -179,8 +178,8 @@ def _installs(site: SkyPilot) -> bool:
     return site.checkout is None and site.venv is None and site.image is None
 
 
-def _range(nodes: tuple[int, int]) -> str:
-    return str(nodes[1]) if nodes[0] == nodes[1] else f"{nodes[0]}-{nodes[1]}"
+def _range(nodes: tuple[int, ...]) -> str:
+    return str(nodes[0]) if len(nodes) == 1 else f"{nodes[0]}-{nodes[-1]}"
 
 
 def _templates() -> jinja2.Environment:
@@ -231,8 +230,8 @@ def _jobset(job: Job, member: Member) -> dict[str, Any]:
     labels |= {"kueue.x-k8s.io/queue-name": site.queue} if site.queue else {}
     for_good = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [2, 3]}}
     pods = {
-        "parallelism": job.nodes[1],
-        "completions": job.nodes[1],
+        "parallelism": job.nodes[-1],
+        "completions": job.nodes[-1],
         "completionMode": "Indexed",
         "backoffLimit": 0,
         "podFailurePolicy": {"rules": [for_good]},
@@ -253,7 +252,7 @@ def _jobset(job: Job, member: Member) -> dict[str, Any]:
 
 def _pod(job: Job, member: Member, name: str, site: Kubernetes) -> dict[str, Any]:
     assert site.shared is not None
-    names = ",".join(f"{name}-node-0-{index}.{name}" for index in range(job.nodes[1]))
+    names = ",".join(f"{name}-node-0-{index}.{name}" for index in range(job.nodes[-1]))
     flags = {
         "--names": names,
         "--rank": '"$JOB_COMPLETION_INDEX"',
@@ -312,7 +311,7 @@ def _tasks(job: Job) -> str:
     }
     task = {
         "name": job.name,
-        "num_nodes": job.nodes[1],
+        "num_nodes": job.nodes[-1],
         "resources": resources,
         **({"workdir": str(ROOT)} if site.checkout is None else {}),
         **({"setup": "make install\n"} if _installs(site) else {}),

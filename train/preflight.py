@@ -1,6 +1,7 @@
 """Before the first step: is every node there, with the devices, memory, disk and versions that the run needs?
 
-Each node writes what it has where all see it; the first one judges, and names the node that is not fit.
+Asked by the first node, each writes what it has where all see it; the first one judges, and names the node that is not
+fit.
 """
 
 import platform
@@ -14,7 +15,7 @@ from pydantic import Field
 
 from accounting.accelerators import Accelerator, match_device_name
 from configs import presets
-from configs.errors import NodeError
+from configs.errors import NodeError, first_line
 from configs.files import Record, read_record, write_record
 from train.place import Place
 
@@ -26,15 +27,22 @@ _POLL_S = 0.2
 
 
 class NodeFacts(Record):
-    """attempts/ID/node-RANK.json: a node, as it found itself before the start."""
+    """A node, as it found itself before the start."""
 
     node: str
-    devices: tuple[str, ...] = Field(description="names of its NVIDIA devices, by NVML")
+    devices: tuple[str, ...] = Field(description="names of the NVIDIA devices that its processes see, by NVML")
     free_share: tuple[float, ...] = Field(description="of each device's memory")
     memory_available_bytes: int
     disk_free_bytes: int = Field(description="where the run directory is")
     versions: dict[str, str]
     time: float
+
+
+class Report(Record):
+    """attempts/ID/node-RANK.json: a node's facts, or what kept it from finding them."""
+
+    facts: NodeFacts | None
+    error: str | None
 
 
 class Needs(Record):
@@ -43,14 +51,23 @@ class Needs(Record):
     devices: int
     accelerator: str | None = Field(description="a row of configs/accelerators.yaml; None: any")
     parameters: int
-    checkpoints: int = Field(description="at a time on the disk")
+    checkpoints: int = Field(description="that room is needed for")
     processes: int
 
 
 def report(run_dir: Path, directory: Path, place: Place) -> None:
-    """Write this node's facts."""
+    """Write this node's facts, or why there are none. Raises WorkFailedError where nothing can be written."""
+    facts, error = None, None
+    try:
+        facts = _facts(run_dir, place)
+    except Exception as caught:  # a device or a file system that fails: whatever its library makes of that
+        error = f"{type(caught).__name__}: {first_line(caught)}"
+    write_record(directory / f"node-{place.rank}.json", Report(facts=facts, error=error))
+
+
+def _facts(run_dir: Path, place: Place) -> NodeFacts:
     names, free = _devices()
-    facts = NodeFacts(
+    return NodeFacts(
         node=place.name,
         devices=names,
         free_share=free,
@@ -59,7 +76,6 @@ def report(run_dir: Path, directory: Path, place: Place) -> None:
         versions={"python": platform.python_version(), **{name: metadata.version(name) for name in VERSIONS}},
         time=time.time(),
     )
-    write_record(directory / f"node-{place.rank}.json", facts)
 
 
 def check(directory: Path, place: Place, needs: Needs, wait_s: float = WAIT_S) -> tuple[NodeFacts, ...]:
@@ -72,12 +88,19 @@ def check(directory: Path, place: Place, needs: Needs, wait_s: float = WAIT_S) -
                 f"pre-flight: {', '.join(missing)} did not report within {wait_s:,.0f} s: down, or without {directory}"
             )
         time.sleep(_POLL_S)
-    found = tuple(read_record(path, NodeFacts) for path in paths)
+    found = tuple(_facts_in(path, name) for path, name in zip(paths, place.names, strict=True))
     for facts in found:
         reason = unfit(facts, found[0], needs)
         if reason:
             raise NodeError(f"pre-flight: {facts.node}: {reason}")
     return found
+
+
+def _facts_in(path: Path, name: str) -> NodeFacts:
+    found = read_record(path, Report)
+    if found.facts is None:
+        raise NodeError(f"pre-flight: {name}: cannot say what it has: {found.error}")
+    return found.facts
 
 
 def unfit(facts: NodeFacts, first: NodeFacts, needs: Needs) -> str | None:
@@ -90,7 +113,9 @@ def unfit(facts: NodeFacts, first: NodeFacts, needs: Needs) -> str | None:
         return f"has {_gb(facts.memory_available_bytes)} of memory available; its processes need {_gb(memory)}"
     disk = needs.parameters * BYTES_PER_PARAMETER * needs.checkpoints
     if facts.disk_free_bytes < disk:
-        return f"has {_gb(facts.disk_free_bytes)} free for the run; {needs.checkpoints} checkpoints need {_gb(disk)}"
+        return (
+            f"has {_gb(facts.disk_free_bytes)} free for the run; {needs.checkpoints} more checkpoints need {_gb(disk)}"
+        )
     return _unfit_devices(facts, needs) if needs.devices else None
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.errors import BadInputError, WorkFailedError
+from configs import locks
+from configs.errors import BadInputError, NodeError, WorkFailedError
 from configs.files import Record, atomic_writer, read_record, write_record, write_text
 from configs.locks import exclusive
 
@@ -66,7 +67,9 @@ def test_an_exception_inside_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_a_run_directory_is_held_by_one_process_and_freed_with_it(tmp_path: Path) -> None:
+def test_a_run_directory_is_held_by_one_process_and_freed_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code = (
         "import sys, time; from pathlib import Path; from configs.locks import exclusive\n"
         "with exclusive(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
@@ -76,6 +79,9 @@ def test_a_run_directory_is_held_by_one_process_and_freed_with_it(tmp_path: Path
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         with pytest.raises(BadInputError, match=rf"another replibench \(process {other.pid}\)"), exclusive(tmp_path):
+            pass
+        monkeypatch.setattr(locks, "PATIENCE_S", 0.0)  # a later attempt may find it gone
+        with pytest.raises(NodeError, match=rf"\(process {other.pid}\)"), exclusive(tmp_path, patient=True):
             pass
     finally:
         other.kill()

@@ -84,7 +84,7 @@ def wanted(name: str, directory: Path) -> Job:
         members = tuple(
             Member(settings, str(where / "launch/evaluation.yaml"), str(where), step) for step in (500, 1000)
         )
-        return Job(profile(on), members, (1, 1), 1)
+        return Job(profile(on), members, (1,), 1)
     return job(on, nodes)
 
 
@@ -144,6 +144,8 @@ def site(tmp_path: Path, keys: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("keys", "nodes", "overrides", "message"),
     [
+        ({"shared": None}, "1", (), r"launch.shared: is missing"),
+        ({"shared": None, "scheduler": "ssh", "hosts": ["a"]}, "1", (), r"launch.shared: is missing"),
         ({"shared": None}, "2", (), r"launch.shared: is missing: .* name a directory of the shared file system"),
         ({"per_node": 16}, "1", (), r"launch.per_node: 16 is more than the 8 devices of a node of h100-sxm-80gb"),
         ({"scheduler": "slrum"}, "1", (), r"launch.scheduler: 'slrum' is not a choice; choices: local, ssh, slurm"),
@@ -233,7 +235,7 @@ def test_a_dry_run_prints_the_script_and_the_command() -> None:
 
 def test_on_this_machine_there_are_as_many_processes_as_the_configuration_has() -> None:
     found = job("local", None, "train.data_parallel_size=4")
-    assert (found.nodes, found.processes) == ((1, 1), 4)
+    assert (found.nodes, found.processes) == ((1,), 4)
     with pytest.raises(BadInputError, match=r"--nodes: 2 is more than the 1 of local"):
         job("local", "2")
 

@@ -23,7 +23,7 @@ from train import exits, failures, place, preflight
 from train.failures import leave_failure
 from train.launch import ERRORS
 from train.place import Place
-from train.preflight import Needs, NodeFacts
+from train.preflight import Needs, NodeFacts, Report
 
 OLDER = 100.0  # seconds
 
@@ -137,14 +137,14 @@ NEEDS = Needs(devices=8, accelerator="h100-sxm-80gb", parameters=10**9, checkpoi
         ({"devices": ("NVIDIA A100-SXM4-80GB",) * 8}, "device 0 is NVIDIA A100-SXM4-80GB, and the profile says h100"),
         ({"free_share": (0.99, 0.4, *GOOD.free_share[2:])}, "device 1 has 40 % of its memory free"),
         ({"memory_available_bytes": 10**9}, "has 1.0 GB of memory available; its processes need 32.0 GB"),
-        ({"disk_free_bytes": 10**9}, "3 checkpoints need 48.0 GB"),
+        ({"disk_free_bytes": 10**9}, "3 more checkpoints need 48.0 GB"),
         ({"versions": {"torch": "2.12.0"}}, "has torch 2.12.0, and n1 has 2.13.0"),
     ],
 )
 def test_a_node_that_is_not_fit_is_named(change: dict[str, object], message: str | None, tmp_path: Path) -> None:
     nodes = [GOOD.model_copy(update={"node": "n1"}), GOOD.model_copy(update=change)]
     for rank, facts in enumerate(nodes):
-        (tmp_path / f"node-{rank}.json").write_text(facts.model_dump_json())
+        (tmp_path / f"node-{rank}.json").write_text(Report(facts=facts, error=None).model_dump_json())
     here = Place(("n1", "n2"), 0, 8, "127.0.0.1:0", "9-0")
     if message is None:
         assert len(preflight.check(tmp_path, here, NEEDS)) == 2
@@ -162,7 +162,8 @@ def test_a_node_that_does_not_report_is_named(tmp_path: Path) -> None:
 
 def test_this_machine_reports_of_itself(tmp_path: Path) -> None:
     preflight.report(tmp_path, tmp_path, Place(("here",), 0, 1, "127.0.0.1:0", "9-0"))
-    facts = NodeFacts.model_validate_json((tmp_path / "node-0.json").read_text())
+    facts = Report.model_validate_json((tmp_path / "node-0.json").read_text()).facts
+    assert facts is not None
     assert facts.memory_available_bytes > 0
     assert facts.disk_free_bytes > 0
     assert {"python", "torch", "deepspeed"} <= facts.versions.keys()

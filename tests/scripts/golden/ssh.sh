@@ -4,8 +4,7 @@ set -u
 export RUN_DIR=/SHARED/replibench/runs/gpt2-124m-generated
 REMOTE=(ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=15 )
 HOSTS=(HOST1 HOST2 )
-WANTED=2
-LEAST=1
+SIZES=(1 2)  # numbers of hosts that can share the rows of a step
 
 read -r -d '' SETUP <<'SETUP_ENDS'
 cd /SHARED/replibench
@@ -34,12 +33,14 @@ wait_for_all() {
 while :; do
   UP=()
   for host in "${HOSTS[@]}"; do
-    [ ${#UP[@]} -lt "$WANTED" ] && "${REMOTE[@]}" "$host" true </dev/null && UP+=("$host")
+    [ ${#UP[@]} -lt "${SIZES[-1]}" ] && "${REMOTE[@]}" "$host" true </dev/null && UP+=("$host")
   done
-  if [ ${#UP[@]} -lt "$LEAST" ]; then
-    echo "${#UP[@]} hosts answer, and $LEAST are needed" >&2
+  if [ ${#UP[@]} -lt "${SIZES[0]}" ]; then
+    echo "${#UP[@]} hosts answer, and ${SIZES[0]} are needed" >&2
     exit 3
   fi
+  for size in "${SIZES[@]}"; do [ "$size" -le ${#UP[@]} ] && USED=$size; done
+  UP=("${UP[@]:0:$USED}")
   NAMES=$(IFS=,; echo "${UP[*]}")
   PIDS=()
   for rank in "${!UP[@]}"; do
@@ -51,7 +52,9 @@ exec python -m scripts.node /SHARED/replibench/runs/gpt2-124m-generated/launch/c
   # When one has ended the others follow within seconds, or the first one's host is gone and they wait for it.
   while [ "$(running)" = ${#PIDS[@]} ]; do sleep 1; done
   wait_for_all 20
-  [ "$(running)" = 0 ] || touch "$RUN_DIR/attempts/$JOB-$RESTART/abandon"
+  # Whatever goes on at the hosts without a connection to here: it would hold the run against the next attempt.
+  mkdir -p "$RUN_DIR/attempts/$JOB-$RESTART"
+  touch "$RUN_DIR/attempts/$JOB-$RESTART/abandon"
   wait_for_all 60
   [ "$(running)" = 0 ] || kill "${PIDS[@]}" 2>/dev/null
   (eval "$SETUP"; exec python -m scripts.node --verdict --processes 8 --max-requeues 10 --accelerator a100-sxm-80gb --run-dir "$RUN_DIR" --attempt "$JOB-$RESTART")
