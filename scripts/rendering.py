@@ -14,6 +14,7 @@ from configs.errors import BadInputError
 from configs.loader import dump_config
 from configs.profiles import Kubernetes, Local, Profile, Site, SkyPilot, Slurm, Ssh
 from configs.schema import RunConfig
+from train.attempts import SUBMITTED
 from train.place import INTERFACES
 from train.processes import ROOT
 
@@ -42,6 +43,7 @@ class Job:
     nodes: tuple[int, int]  # least and most
     processes: int  # on each
     corpus: str | None = None  # of all members, which is prepared once
+    submitted: float | None = None  # seconds since the epoch; None: not yet
 
     @property
     def trains(self) -> bool:
@@ -256,7 +258,7 @@ def _pod(job: Job, member: Member, name: str, site: Kubernetes) -> dict[str, Any
         "image": site.image,
         "command": ["bash", "-c", _start(job, member, flags)],
         "env": [
-            {"name": CONFIG_VARIABLE, "value": dump_config(member.settings)},
+            *({"name": name, "value": value} for name, value in _carried(job, member).items()),
             _from_pod("JOBSET_UID", "metadata.labels['jobset.sigs.k8s.io/jobset-uid']"),
             _from_pod("RESTART_ATTEMPT", "metadata.labels['jobset.sigs.k8s.io/restart-attempt']"),
         ],
@@ -273,6 +275,12 @@ def _pod(job: Job, member: Member, name: str, site: Kubernetes) -> dict[str, Any
         "containers": [container],
         "volumes": [{"name": key, **value} for key, value in volumes.items()],
     }
+
+
+def _carried(job: Job, member: Member) -> dict[str, str]:
+    """What lies in the run directory where that is to be seen from here."""
+    when = {} if job.submitted is None else {SUBMITTED: str(job.submitted)}
+    return {CONFIG_VARIABLE: dump_config(member.settings), **when}
 
 
 def _from_pod(name: str, field: str) -> dict[str, Any]:
@@ -304,7 +312,7 @@ def _tasks(job: Job) -> str:
         **({"workdir": str(ROOT)} if site.checkout is None else {}),
         **({"setup": "make install\n"} if _installs(site) else {}),
         "volumes": {site.shared: site.volume},
-        "envs": {CONFIG_VARIABLE: dump_config(member.settings), "RUN_DIR": member.run_dir},
+        "envs": {**_carried(job, member), "RUN_DIR": member.run_dir},
         "run": _start(job, member, flags),
     }
     return yaml.dump(task, Dumper=_Dumper, sort_keys=False, width=120)
