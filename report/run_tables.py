@@ -145,10 +145,11 @@ def throughput_table(run: RunRecord) -> Table:
 
 
 def _goodput(goodput: Goodput) -> str:
+    waited = "for an unknown time" if goodput.waiting_s is None else seconds(goodput.waiting_s)
     return (
         f"{percent(goodput.share, 1)} % of {seconds(goodput.booked_s)}: lost {seconds(goodput.lost_s)}, start-up "
         f"{seconds(goodput.start_up_s)}, checkpoints {seconds(goodput.checkpoint_s)}, evaluation "
-        f"{seconds(goodput.evaluation_s)}; waited {seconds(goodput.waiting_s)} beside it"
+        f"{seconds(goodput.evaluation_s)}; waited {waited} beside it"
     )
 
 

@@ -42,11 +42,10 @@ def launch(
         else:
             steps = launching.parse_steps(evaluate)
             job = launching.plan_evaluations(configs[0], on, overrides or (), steps, run_dir)
-        rendered = render(job)
         if dry_run:
-            typer.echo(launching.dry_run(rendered), nl=False)
+            typer.echo(launching.dry_run(render(job)), nl=False)
             return
-        record = launching.submit(job, rendered)
+        record = launching.submit(job)
         if record.job is None:
             launching.become(record)
         say(f"{record.scheduler} job {record.job}; {launching.next_words(job)}")

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -22,10 +23,10 @@ from configs.sweeps import HELD_OUT, is_sweep, load_sweep
 from configs.sweeps import members as sweep_members
 from eval.launch import check_suite
 from scripts.elsewhere import foreign, relocated
-from scripts.rendering import Job, Member, Rendered, check_arrays
+from scripts.rendering import Job, Member, Rendered, check_arrays, render
 from scripts.sweep import check_ladder
 from train.checkpoints import all_of, name_of, step_of
-from train.layouts import fitted
+from train.layouts import check_change, fitted, recipe
 from train.processes import ROOT
 
 SUBMISSION = Path("launch") / "submission.json"
@@ -223,25 +224,36 @@ def _directory(name: str, where: Profile, run_dir: Path | None) -> Path:
 
 
 def _member(settings: RunConfig, directory: Path) -> Member:
+    """Raises BadInputError where the directory holds another run, whose job may be at work with what is written there.
+
+    A finished one is left as it is, so that its layout does not matter.
+    """
+    begun = directory / "config.yaml"
+    if begun.is_file():
+        stored = load_config(begun)
+        if not (directory / "run.json").is_file() or recipe(stored) != recipe(settings):
+            check_change(stored, settings, directory)
     return Member(settings, str(directory / "launch" / "config.yaml"), str(directory))
 
 
-def submit(job: Job, rendered: Rendered) -> Submission:
+def submit(job: Job) -> Submission:
     """Check with the scheduler, write script and configuration into the run directory, hand it over.
 
-    Raises BadInputError with the scheduler's word where it refuses, before anything is queued; what runs in the
-    foreground (local, ssh) is not started here.
+    Raises BadInputError with the scheduler's word where it refuses, before anything is written or queued; what runs in
+    the foreground (local, ssh) is not started here.
     """
+    now = time.time()
+    rendered = render(replace(job, submitted=now))
     remote = isinstance(job.site, Kubernetes | SkyPilot)  # whose run directories are not to be seen from here
     path = Path.cwd() / rendered.path.name if remote else rendered.path
-    write_text(path, rendered.text)
     command = (*rendered.command[:-1], str(path))
     if not shutil.which(command[0]):
-        raise BadInputError(f"{command[0]}: is not installed here; {path} is written, submit it where it is")
+        raise BadInputError(f"{command[0]}: is not installed here; launch where it is")
+    check_with_scheduler(job, rendered.text)
+    write_text(path, rendered.text)
     if not remote:
         for member in job.members:
             write_config(Path(member.config), relocated(member.settings, job.site.checkout or str(ROOT)))
-    check_with_scheduler(job, path)
     foreground = command[0] == "bash"
     said = None if foreground else _handed_over(command)
     record = Submission(
@@ -251,7 +263,7 @@ def submit(job: Job, rendered: Rendered) -> Submission:
         nodes=(job.nodes[0], job.nodes[-1]),
         processes=job.processes,
         command=shlex.join(command),
-        time=time.time(),
+        time=now,
         usd_per_accelerator_hour=job.site.usd_per_accelerator_hour,
     )
     if not remote and job.trains:
@@ -260,15 +272,15 @@ def submit(job: Job, rendered: Rendered) -> Submission:
     return record
 
 
-def check_with_scheduler(job: Job, path: Path) -> None:
+def check_with_scheduler(job: Job, text: str) -> None:
     """Raises BadInputError in the scheduler's words where it would refuse: a partition, an account, a size."""
     if isinstance(job.site, Slurm):
-        done = _run(("sbatch", "--test-only", str(path)))
+        done = _run(("sbatch", "--test-only"), text)
         if done.returncode:
             partitions = " ".join(_run(("sinfo", "--noheader", "--format=%R")).stdout.split())
             raise BadInputError(f"--on {job.profile.name}: {_last_line(done)} (partitions here: {partitions or '?'})")
     elif isinstance(job.site, Kubernetes):
-        done = _run(("kubectl", "create", "--dry-run=server", "--filename", str(path)))
+        done = _run(("kubectl", "create", "--dry-run=server", "--filename", "-"), text)
         if done.returncode:
             raise BadInputError(f"--on {job.profile.name}: {_last_line(done)}")
 
@@ -280,9 +292,9 @@ def _handed_over(command: tuple[str, ...]) -> str:
     return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
 
 
-def _run(command: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
+def _run(command: tuple[str, ...], text: str | None = None) -> "subprocess.CompletedProcess[str]":
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=120)
     except subprocess.TimeoutExpired:  # Slurm's commands wait for ever for a controller that is down
         raise WorkFailedError(f"{command[0]}: no answer within 120 s: is the scheduler up?") from None
 

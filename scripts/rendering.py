@@ -15,6 +15,7 @@ from configs.loader import dump_config
 from configs.profiles import Kubernetes, Local, Profile, Site, SkyPilot, Slurm, Ssh
 from configs.schema import RunConfig
 from scripts.elsewhere import CHECKOUT, relocated
+from train.attempts import SUBMITTED
 from train.place import INTERFACES
 from train.processes import ROOT
 
@@ -44,6 +45,7 @@ class Job:
     nodes: tuple[int, ...]  # numbers of them that the runs can be laid out over, least first
     processes: int  # on each
     corpus: str | None = None  # of all members, which is prepared once
+    submitted: float | None = None  # seconds since the epoch; None: not yet
 
     @property
     def trains(self) -> bool:
@@ -220,7 +222,7 @@ def _jobset(job: Job, member: Member) -> dict[str, Any]:
     assert isinstance(site, Kubernetes)
     called = member.settings.name if member.step is None else f"{member.settings.name}-step-{member.step}"
     name = called.lower().replace("_", "-").replace(".", "-")
-    pod = f"{name}-node-0-{job.nodes[1] - 1}"
+    pod = f"{name}-node-0-{job.nodes[-1] - 1}"
     if len(pod) > LONGEST_LABEL:
         raise BadInputError(
             f"name: {called}: its pods would be called {pod}, and Kubernetes allows {LONGEST_LABEL} characters; set a "
@@ -268,7 +270,7 @@ def _pod(job: Job, member: Member, name: str, site: Kubernetes) -> dict[str, Any
         "image": site.image,
         "command": ["bash", "-c", _start(job, member, flags)],
         "env": [
-            {"name": CONFIG_VARIABLE, "value": dump_config(relocated(member.settings, CHECKOUT))},
+            *({"name": name, "value": value} for name, value in _carried(job, member).items()),
             _from_pod("JOBSET_UID", "metadata.labels['jobset.sigs.k8s.io/jobset-uid']"),
             _from_pod("RESTART_ATTEMPT", "metadata.labels['jobset.sigs.k8s.io/restart-attempt']"),
         ],
@@ -285,6 +287,12 @@ def _pod(job: Job, member: Member, name: str, site: Kubernetes) -> dict[str, Any
         "containers": [container],
         "volumes": [{"name": key, **value} for key, value in volumes.items()],
     }
+
+
+def _carried(job: Job, member: Member) -> dict[str, str]:
+    """What lies in the run directory where that is to be seen from here."""
+    when = {} if job.submitted is None else {SUBMITTED: str(job.submitted)}
+    return {CONFIG_VARIABLE: dump_config(relocated(member.settings, CHECKOUT)), **when}
 
 
 def _from_pod(name: str, field: str) -> dict[str, Any]:
@@ -316,7 +324,7 @@ def _tasks(job: Job) -> str:
         **({"workdir": str(ROOT)} if site.checkout is None else {}),
         **({"setup": "make install\n"} if _installs(site) else {}),
         "volumes": {site.shared: site.volume},
-        "envs": {CONFIG_VARIABLE: dump_config(relocated(member.settings, CHECKOUT)), "RUN_DIR": member.run_dir},
+        "envs": {**_carried(job, member), "RUN_DIR": member.run_dir},
         "run": _start(job, member, flags),
     }
     return yaml.dump(task, Dumper=_Dumper, sort_keys=False, width=120)

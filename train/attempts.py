@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -11,9 +12,10 @@ from typing import Any, Self
 from configs.files import write_text
 from train.failures import node_name
 from train.place import ATTEMPT
+from train.record import Goodput
 
 REACHED = "reached.json"  # how far the run came, when, and what that took: one line, written over after each step
-_SUMMED = ("lost_steps", "lost_s", "silent_s", "waiting_s")
+SUBMITTED = "REPLIBENCH_SUBMITTED"  # seconds since the epoch, where no file of the submission is in the run directory
 _WIDTH = 512  # bytes of that line, blanks included, so that each covers the one before it
 
 
@@ -32,7 +34,7 @@ class Attempts:
     lost_steps: int
     lost_s: float  # of the attempts before: after the checkpoint that the next one began from
     silent_s: float  # of them: after their last finished step, which `earlier_s` has not
-    waiting_s: float  # between attempts, and since the run was submitted
+    waiting_s: float | None  # between attempts, and since the run was submitted; None where that is not known
     _file: int | None = field(default=None, repr=False)  # REACHED, open for writing
     _joules: float | None = field(default=None, repr=False)  # all, as last told
 
@@ -50,6 +52,23 @@ class Attempts:
     def device_s(self, elapsed_s: float) -> float:
         """Seconds × devices over all attempts, each with the devices it had, at `elapsed_s` of `totals`."""
         return self.earlier_device_s + (elapsed_s - self.earlier_s) * self.n_devices
+
+    def goodput(self, elapsed_s: float, productive_s: float, phases: dict[str, float]) -> Goodput:
+        """What became of the time of all attempts, at `elapsed_s` of `totals`.
+
+        `phases`: seconds by phase (train/meters.py) of what no restart undid; what lies after a checkpoint that was
+        gone back to is lost.
+        """
+        booked_s, lost_s = elapsed_s + self.silent_s, self.lost_s + self.silent_s
+        known = {f"{name}_s": phases[name] for name in ("start_up", "checkpoint", "evaluation")}
+        return Goodput(
+            booked_s=booked_s,
+            productive_s=productive_s,
+            lost_s=lost_s,
+            other_s=booked_s - productive_s - lost_s - sum(known.values()),
+            waiting_s=self.waiting_s,
+            **known,
+        )
 
     def came_to(self, step: int) -> None:
         """`step` is done. On the writing rank this is on disk before the next begins, so that a kill -9 loses none."""
@@ -100,27 +119,33 @@ class Attempts:
             "started": started,
             "from_step": step,
             "lost_steps": max(0, before["step"] - step),
-            "lost_s": _lost_s(before, step, lines),
             **_gap(run_dir, started, past, before["elapsed_s"]),
             "earlier_s": before["elapsed_s"],
+            "kept_s": _kept_s(before, step, lines, past),
+            "attempt": os.environ.get(ATTEMPT, ""),
             "n_devices": n_devices,
             "energy_source": energy_source,
             **provenance,
         }
+        every = [*past, this]
+        waits = [attempt["waiting_s"] for attempt in every]
         attempts = cls(
             started=started,
             n_devices=n_devices,
             earlier_s=before["elapsed_s"],
             earlier_device_s=before["device_s"],
             earlier_joules=before["energy_joules"] if past else 0.0,
-            energy_sources=tuple(dict.fromkeys(a["energy_source"] for a in [*past, this] if a["energy_source"])),
-            reached=max(attempt["from_step"] + attempt["lost_steps"] for attempt in [*past, this]),
+            energy_sources=tuple(dict.fromkeys(a["energy_source"] for a in every if a["energy_source"])),
+            reached=max(attempt["from_step"] + attempt["lost_steps"] for attempt in every),
             restarts=len(past),
-            **{key: sum(attempt[key] for attempt in [*past, this]) for key in _SUMMED},
+            lost_steps=sum(attempt["lost_steps"] for attempt in every),
+            lost_s=_lost_s(every),
+            silent_s=sum(attempt["silent_s"] for attempt in every),
+            waiting_s=None if None in waits else sum(waits),
         )
         if write:
             _rewrite(metrics, [line for line in lines if line["step"] <= step])
-            _rewrite(log, [*past, this])
+            _rewrite(log, every)
             attempts._file = os.open(run_dir / REACHED, os.O_WRONLY | os.O_CREAT, 0o644)
             attempts._joules = attempts.earlier_joules if energy_source else None
             attempts.came_to(step)
@@ -147,31 +172,48 @@ def _reached(run_dir: Path, lines: list[dict[str, Any]], past: list[dict[str, An
     return max(known, key=lambda line: float(line["elapsed_s"]))
 
 
-def _lost_s(before: dict[str, Any], step: int, lines: list[dict[str, Any]]) -> float:
-    """Seconds after `step`, from which it goes on: since its line, or the last one before it."""
+def _kept_s(before: dict[str, Any], step: int, lines: list[dict[str, Any]], past: list[dict[str, Any]]) -> float:
+    """Of the seconds so far, those before the checkpoint of `step`: what comes after them is done again."""
+    if past and past[-1]["from_step"] == step:  # no checkpoint since: of the attempt before nothing is kept
+        return float(past[-1]["kept_s"])
     if before["step"] <= step:
-        return 0.0
-    kept_s = max((line["elapsed_s"] for line in lines if line["step"] <= step), default=0.0)
-    return max(0.0, float(before["elapsed_s"] - kept_s))
+        return float(before["elapsed_s"])
+    return max((float(line["elapsed_s"]) for line in lines if line["step"] <= step), default=0.0)
 
 
-def _gap(run_dir: Path, started: float, past: list[dict[str, Any]], elapsed_s: float) -> dict[str, float]:
+def _lost_s(every: list[dict[str, Any]]) -> float:
+    """Each attempt took up at `kept_s` what had come to `earlier_s`. Such spans may overlap: a second counts once."""
+    lost_s, counted_from = 0.0, math.inf
+    for attempt in reversed(every):  # `earlier_s` grows, so what is counted is everything after `counted_from`
+        lost_s += max(0.0, min(attempt["earlier_s"], counted_from) - attempt["kept_s"])
+        counted_from = min(counted_from, attempt["kept_s"])
+    return lost_s
+
+
+def _gap(run_dir: Path, started: float, past: list[dict[str, Any]], elapsed_s: float) -> dict[str, float | None]:
     """What lies between the last finished step and this start: `silent_s` of an attempt's end, `waiting_s` of nothing.
 
-    An attempt ended with its exit record, or else with its last step; before the first, waiting began when the run was
-    submitted. A command without a scheduler waits for nobody: what lies between its attempts is the user's.
+    An attempt ended with its exit record, or else with its last step; one that did not come to train is waiting.
+    Before the first, waiting began when the run was submitted.
     """
     if not past:
-        return {"silent_s": 0.0, "waiting_s": max(0.0, started - _submitted(run_dir, started))}
+        submitted = _submitted(run_dir, started)
+        return {"silent_s": 0.0, "waiting_s": None if submitted is None else max(0.0, started - submitted)}
     reached = past[-1]["started"] + elapsed_s - past[-1]["earlier_s"]
-    times = [json.loads(path.read_text(encoding="utf-8"))["time"] for path in run_dir.glob("attempts/*/exit.json")]
-    ended = min(started, max([reached, *(each for each in times if each <= started)]))
+    record = run_dir / "attempts" / past[-1]["attempt"] / "exit.json"
+    said = float(json.loads(record.read_text(encoding="utf-8"))["time"]) if record.is_file() else reached
+    ended = min(started, max(reached, said))
     return {"silent_s": max(0.0, ended - reached), "waiting_s": started - ended}
 
 
-def _submitted(run_dir: Path, started: float) -> float:
+def _submitted(run_dir: Path, started: float) -> float | None:
+    """When the run was handed to a scheduler; None: nobody noted it. Without a scheduler nobody waits."""
     path = run_dir / "launch" / "submission.json"
-    return float(json.loads(path.read_text(encoding="utf-8"))["time"]) if path.is_file() else started
+    if noted := os.environ.get(SUBMITTED):
+        return float(noted)
+    if path.is_file():
+        return float(json.loads(path.read_text(encoding="utf-8"))["time"])
+    return None if os.environ.get(ATTEMPT) else started
 
 
 def whole_lines(path: Path) -> list[dict[str, Any]]:

@@ -160,7 +160,9 @@ class Goodput(Record):
     evaluation_s: float
     lost_s: float = Field(description="after the checkpoint that the next attempt began from: lost steps, hangs, ends")
     other_s: float = Field(description="slow steps, compiling, logging; below 0 where most steps beat the median")
-    waiting_s: float = Field(description="between attempts, and before the first since it was submitted: nothing ran")
+    waiting_s: float | None = Field(
+        description="no attempt trained: between two, and before the first since it was submitted; None: not known when"
+    )
 
     @property
     def share(self) -> float:

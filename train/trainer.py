@@ -37,7 +37,7 @@ from train.meters import PhaseClock, Progress, compiling_counted, waits_counted
 from train.model import build, full_config
 from train.peak import find_peak
 from train.prepare import code_version, device_and_precision
-from train.record import Goodput, HeldOutLoss, Peak, Precision, RunRecord, StepTime
+from train.record import HeldOutLoss, Peak, Precision, RunRecord, StepTime
 from train.reference import reference_directory
 from train.rows import Corpus
 from train.saving import Saver
@@ -301,24 +301,10 @@ def _record(
         peak_memory_bytes=memory_bytes,
         energy_joules=joules,
         energy_source=None if joules is None else "; ".join(attempts.energy_sources),
-        goodput=_goodput(attempts, phases, wall_clock_s, training_s),
+        goodput=attempts.goodput(wall_clock_s, training_s, phases),
         restarts=attempts.restarts,
         lost_steps=attempts.lost_steps,
         skipped_steps=progress.skipped_steps,
-    )
-
-
-def _goodput(attempts: Attempts, phases: dict[str, float], wall_clock_s: float, productive_s: float) -> Goodput:
-    """`phases` are of what no restart undid; what lies after a checkpoint that was gone back to is lost."""
-    booked_s, lost_s = wall_clock_s + attempts.silent_s, attempts.lost_s + attempts.silent_s
-    known = {f"{name}_s": phases[name] for name in ("start_up", "checkpoint", "evaluation")}
-    return Goodput(
-        booked_s=booked_s,
-        productive_s=productive_s,
-        lost_s=lost_s,
-        other_s=booked_s - productive_s - lost_s - sum(known.values()),
-        waiting_s=attempts.waiting_s,
-        **known,
     )
 
 

@@ -14,6 +14,7 @@ from scripts import follow
 from scripts.cli import app
 from train import events, exits
 from train.attempts import Attempts
+from train.place import ATTEMPT
 
 NOW = time.time()
 
@@ -80,8 +81,9 @@ def test_logs_are_by_rank_and_the_story_by_time(run_dir: Path) -> None:
         follow.status(run_dir.parent)
 
 
-def test_waiting_and_lost_time_are_told_apart(run_dir: Path) -> None:
+def test_waiting_and_lost_time_are_told_apart(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An attempt logs 100 s, hangs for 40, is found; the queue takes 60; the next goes on from step 80."""
+    monkeypatch.setenv(ATTEMPT, "7-0")
     submission = {"time": 1000.0 - 30.0}
     (run_dir / "launch").mkdir()
     (run_dir / "launch" / "submission.json").write_text(json.dumps(submission))

@@ -3,7 +3,9 @@
 python -m tests.scripts.test_launch     writes the golden files anew, to be read before they are committed
 """
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ import pytest
 import yaml
 
 from configs.errors import BadInputError
-from configs.loader import load_config
+from configs.loader import load_config, write_config
 from configs.profiles import KINDS, Site, profile, profile_names
 from scripts import launch, rendering
 from scripts.elsewhere import foreign, relocated
 from scripts.rendering import Job, Member, Rendered, render
 from tests.train.tiny import ARCHITECTURES
+from train.attempts import SUBMITTED
 from train.layouts import fitted
 from train.processes import ROOT
 
@@ -238,6 +241,56 @@ def test_on_this_machine_there_are_as_many_processes_as_the_configuration_has() 
     assert (found.nodes, found.processes) == ((1,), 4)
     with pytest.raises(BadInputError, match=r"--nodes: 2 is more than the 1 of local"):
         job("local", "2")
+
+
+SBATCH = """#!/bin/bash
+cat "${@: -1}" > seen 2> /dev/null || cat > seen
+[ -f refuse ] && { echo "sbatch: error: invalid partition" >&2; exit 1; }
+echo 7
+"""
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory where `sbatch` takes what it is given, into `seen`, unless there is a file `refuse`."""
+    for name in ("sbatch", "sinfo"):
+        (tmp_path / "bin" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(SBATCH)
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_refused_launch_leaves_a_live_jobs_files_alone(scheduler: Path) -> None:
+    where = site(scheduler, {"shared": str(scheduler)})
+    assert launch.submit(job(where, "1")).job == "7"
+    assert (scheduler / "seen").read_text() == (scheduler / RUN / "launch" / "job.sbatch").read_text()
+    before = {path: path.read_bytes() for path in (scheduler / RUN).rglob("*") if path.is_file()}
+    assert scheduler / RUN / "launch" / "config.yaml" in before
+    (scheduler / "refuse").touch()
+    with pytest.raises(BadInputError, match="--on site: sbatch: error: invalid partition"):
+        launch.submit(job(where, "2", MANY_ROWS, "train.steps=77"))
+    assert {path: path.read_bytes() for path in (scheduler / RUN).rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_has_begun_goes_on_with_its_own_recipe(tmp_path: Path) -> None:
+    where = site(tmp_path, {"shared": str(tmp_path)})
+    write_config(tmp_path / RUN / "config.yaml", load_config(RUN, (MANY_ROWS,)))
+    assert job(where, "2").nodes == (2,)
+    with pytest.raises(BadInputError, match=r"holds a run of another config \(train.steps: "):
+        job(where, "2", MANY_ROWS, "train.steps=77")
+    (tmp_path / RUN / "run.json").touch()
+    assert job(where, "2", "train.data_parallel_size=16").nodes == (2,)  # on other nodes than it had: left as it is
+    with pytest.raises(BadInputError, match="holds a run of another config"):
+        job(where, "2", MANY_ROWS, "train.steps=77")
+
+
+def test_manifests_have_the_time_of_their_submission() -> None:
+    for on in ("kubernetes-h100", "skypilot-h100"):
+        found = job(on, "1")
+        assert SUBMITTED not in render(found).text
+        assert "'1234.5'" in render(replace(found, submitted=1234.5)).text.partition(SUBMITTED)[2]
 
 
 def test_walltimes_are_not_numbers_in_base_sixty(tmp_path: Path) -> None:
