@@ -24,8 +24,8 @@ from configs.locks import exclusive, in_turn
 from configs.schema import RunConfig
 from scripts.console import Screen
 from train import exits, preflight
-from train.failures import LOST_PEER, NODE, failures
-from train.launch import error_of, forget_failures, launch
+from train.failures import LOST_PEER, NODE, failures, forget_failures, left_in
+from train.launch import error_of, launch
 from train.layouts import fitted
 from train.place import Place
 
@@ -70,6 +70,7 @@ def _lead(given: argparse.Namespace, place: Place, *, may_repeat: bool) -> int:
     screen, run_dir, error = Screen(), given.run_dir, None
     for stale in (GO, exits.FILE):  # of an attempt of the same name that did not come to train
         (exits.directory_of(run_dir, place.attempt) / stale).unlink(missing_ok=True)
+    forget_failures(left_in(run_dir, place.attempt))
     try:
         with exclusive(run_dir, patient=True):
             exits.close_earlier(run_dir, place.attempt)
@@ -104,7 +105,6 @@ def _prepared(given: argparse.Namespace, place: Place, screen: Screen) -> RunCon
                 if not (run_dir / "data").is_symlink():
                     (run_dir / "data").symlink_to(os.path.relpath(corpus, run_dir))
             stages.prepare(settings, run_dir, screen)
-        forget_failures(run_dir)
         found = preflight.check(go.parent, place, _needs(settings, run_dir, place, given.accelerator))
         screen.say(f"pre-flight: {len(found)} nodes are fit, {place.world_size} processes")
     except BaseException as error:
@@ -139,10 +139,10 @@ def _follow(run_dir: Path, directory: Path, place: Place) -> None:
 
 def _concluded(run_dir: Path, attempt: str, error: BaseException | None, *, may_repeat: bool) -> exits.Exit:
     """How it ended. Where this node knows only that it lost another, the other may still say why."""
-    known = failures(run_dir)
+    known = failures(left_in(run_dir, attempt))
     if error is not None and known and known[0]["kind"] == LOST_PEER:
         time.sleep(OTHERS_S)
-        first = failures(run_dir)[0]
+        first = failures(left_in(run_dir, attempt))[0]
         if first["kind"] != LOST_PEER:
             error = error_of(first)
     return exits.conclude(run_dir, attempt, error, may_repeat=may_repeat)

@@ -4,6 +4,7 @@
     attempts/ID/go.json       the first node's word: the run is prepared and every node is fit, or why not
     attempts/ID/stop          a request for a checkpoint and an orderly end, where no signal can be sent
     attempts/ID/abandon       a machine of the run is gone, and the others shall not wait for it
+    attempts/ID/failure-0.json, ended-0, stuck-0.json   a rank's last word (train/failures.py, train/watchdog.py)
     attempts/ID/exit.json     this record, by the first node or whoever finds that it could not write it
 
 Plain files, no torch: the schedulers' scripts read this on any machine.
@@ -18,12 +19,12 @@ from pydantic import Field
 from configs.errors import BadInputError, InterruptedRunError, RequeueError, WorkFailedError
 from configs.files import Record, read_record, write_record
 from train.attempts import REACHED
-from train.failures import LOST_PEER, failures, node_name
+from train.failures import ATTEMPTS, LOST_PEER, failures, left_in, node_name
 
 ExitKind = Literal["finished", "requeue", "out_of_memory", "nan", "hang", "node_failure", "user_error", "error"]
 # What another attempt may mend. Memory, numbers and configuration are the same the next time.
 AGAIN: tuple[ExitKind, ...] = ("requeue", "hang", "node_failure")
-ATTEMPTS, FILE = "attempts", "exit.json"
+FILE = "exit.json"
 
 
 class Exit(Record):
@@ -66,7 +67,7 @@ def conclude(run_dir: Path, attempt: str, error: BaseException | None, *, may_re
     path = directory_of(run_dir, attempt) / FILE
     if path.is_file():
         return read_record(path, Exit)
-    first = next((each for each in failures(run_dir) if each["kind"] != LOST_PEER), None)
+    first = next((each for each in failures(left_in(run_dir, attempt)) if each["kind"] != LOST_PEER), None)
     kind = _kind(run_dir, error)
     of_rank = first if first and kind not in ("finished", "requeue") else None
     record = Exit(

@@ -25,7 +25,7 @@ from configs.locks import held_descriptors
 from configs.schema import TrainConfig
 from train import events
 from train.checkpoints import step_of
-from train.failures import LOST_PEER, NODE, failures, leave_failure
+from train.failures import LOST_PEER, NODE, failures, forget_failures, leave_failure, left_in
 from train.memory import oom_kills
 from train.place import ATTEMPT, Place, here, local_address, network_environment
 from train.processes import ROOT, worker_environment
@@ -66,14 +66,14 @@ def launch_in_turn(
     They agree on number of processes, threads and device. The logs of the processes lie with the first run.
     """
     place = place or here(train.world_size)
-    logs = run_dirs[0] / "logs"
+    logs, left = run_dirs[0] / "logs", [left_in(run_dir, place.attempt) for run_dir in run_dirs]
     tails = []
     for run_dir in run_dirs:
         (run_dir / "logs").mkdir(exist_ok=True)
         tails.append(Tail(run_dir / "metrics.jsonl", functools.partial(on_progress, run_dir)))
         tails.append(Tail(run_dir / events.FILE, lambda event: say(event["message"]), from_end=True))
-    if len(place.names) == 1:
-        forget_failures(*run_dirs)
+    if not place.attempt:  # else the first node has done it, before any node began
+        forget_failures(*left)
     path, memory = _torchrun_log(logs, place), oom_kills()
     begin = path.stat().st_size if path.is_file() else 0
     with path.open("a") as log:
@@ -86,8 +86,8 @@ def launch_in_turn(
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches us alone; we ask the workers for a checkpoint
         )
-        survivors = Survivors(process.pid, logs, place.processes)
-        attempt = run_dirs[0] / "attempts" / place.attempt if place.attempt else None
+        survivors = Survivors(process.pid, left[0], place.processes)
+        attempt = left[0] if place.attempt else None
         stopped = _watch(process, survivors, tails, attempt)
     if process.returncode == 0 and all((run_dir / "run.json").is_file() for run_dir in run_dirs) and not stopped:
         return
@@ -95,15 +95,8 @@ def launch_in_turn(
         raise NodeError("training failed: another machine of the run is gone, so this one's processes were ended")
     if process.returncode != 0 and not stopped:
         said = path.read_text(errors="replace")[begin:]
-        _leave_word_of_killed(run_dirs, said, survivors.killed, ran_out=oom_kills() > memory)
-    _raise_first_error(run_dirs, process.returncode, stopped)
-
-
-def forget_failures(*run_dirs: Path) -> None:
-    """Before an attempt: what the ranks of an earlier one left. Nobody else may be at work yet."""
-    for run_dir in run_dirs:
-        for old in [*run_dir.glob("logs/failure-*.json"), *run_dir.glob("logs/ended-*")]:
-            old.unlink()
+        _leave_word_of_killed(left, said, survivors.killed, ran_out=oom_kills() > memory)
+    _raise_first_error(run_dirs, left, process.returncode, stopped)
 
 
 def _environment(train: TrainConfig, place: Place) -> dict[str, str]:
@@ -163,8 +156,8 @@ def _watch(
         return signals.first
 
 
-def _raise_first_error(run_dirs: Sequence[Path], code: int, stopped: int | None) -> None:
-    logs, found = run_dirs[0] / "logs", failures(*run_dirs)
+def _raise_first_error(run_dirs: Sequence[Path], left: Sequence[Path], code: int, stopped: int | None) -> None:
+    logs, found = run_dirs[0] / "logs", failures(*left)
     if found and found[0]["kind"] != LOST_PEER:
         raise error_of(found[0])
     if stopped or (code == 0 and not found):  # without run.json: a worker was asked to stop
@@ -200,18 +193,18 @@ def _stopped(run_dirs: Sequence[Path], stopped: int | None) -> InterruptedRunErr
     return RequeueError(f"stopped by {signal.Signals(stopped).name if stopped else 'a signal to a worker'}; {words}")
 
 
-def _leave_word_of_killed(run_dirs: Sequence[Path], said: str, ours: Collection[int], *, ran_out: bool) -> None:
+def _leave_word_of_killed(left: Sequence[Path], said: str, ours: Collection[int], *, ran_out: bool) -> None:
     """For a worker that a signal ended, which could say nothing itself: torchrun's report `said` of it.
 
     `ours`: those that we killed because another was gone. `ran_out`: the kernel killed for memory meanwhile.
     """
-    spoke = {failure["rank"] for failure in failures(*run_dirs)}
+    spoke = {failure["rank"] for failure in failures(*left)}
     report = said.rpartition("FAILED\n")[2]
     ended = re.findall(r"rank +: (\d+) .*\n +exitcode +: -(\d+) \(pid: (\d+)\)", report)
     for rank, number, pid in reversed(ended):  # the first that torchrun saw is its last
         name = signal.Signals(int(number)).name
         if name != "SIGTERM" and int(rank) not in spoke and int(pid) not in ours:  # that is torchrun's word to the rest
-            leave_failure(run_dirs[0], _killed(name, ran_out=ran_out), int(rank))
+            leave_failure(left[0], _killed(name, ran_out=ran_out), int(rank))
             return
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,11 @@ from configs.errors import (
     RequeueError,
     WorkFailedError,
 )
+from configs.loader import load_config
 from scripts import node
 from tests.extrapolate.run_records import run_record
-from train import exits, failures, place, preflight
-from train.failures import leave_failure
+from train import exits, failures, launch, place, preflight, survivors
+from train.failures import leave_failure, left_in
 from train.launch import ERRORS
 from train.place import Place
 from train.preflight import Needs, NodeFacts
@@ -28,12 +31,12 @@ from train.preflight import Needs, NodeFacts
 OLDER = 100.0  # seconds
 
 
-def fail(run_dir: Path, rank: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+def fail(run_dir: Path, rank: int, error: BaseException, monkeypatch: pytest.MonkeyPatch, attempt: str = "9-0") -> None:
     """A rank's last word."""
-    (run_dir / "logs").mkdir(parents=True, exist_ok=True)
+    left_in(run_dir, attempt).mkdir(parents=True, exist_ok=True)
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setenv("REPLIBENCH_NODE", f"n{rank}")
-    leave_failure(run_dir, error)
+    leave_failure(left_in(run_dir, attempt), error)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,34 @@ def test_the_first_real_error_is_not_its_earlier_echo(tmp_path: Path, monkeypatc
     assert exits.exits(tmp_path) == [record]
 
 
+def test_another_attempt_s_failure_is_not_this_one_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(tmp_path, 3, NotFiniteError("step 7: its loss is nan"), monkeypatch, attempt="9-0")
+    assert node.main(["--verdict", "--run-dir", str(tmp_path), "--attempt", "9-1", "--max-requeues", "3"]) == 75
+    (only,) = exits.exits(tmp_path)
+    assert (only.attempt, only.kind, only.rank, only.node) == ("9-1", "node_failure", None, None)
+
+
+# In torchrun's place: one worker, that writes run.json when it was left alone for two seconds.
+WORKER = "import pathlib, sys, time; time.sleep(2); pathlib.Path(sys.argv[1]).touch()"
+TORCHRUN = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
+
+
+@pytest.mark.parametrize(("attempt", "lives"), [("9-0", True), ("9-1", False)])
+def test_a_late_word_of_another_attempt_ends_nobody(
+    attempt: str, lives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = [sys.executable, "-c", WORKER, str(tmp_path / "run.json"), "worker.py"]
+    monkeypatch.setattr(launch, "_command", lambda *_: [sys.executable, "-c", TORCHRUN, *worker])
+    monkeypatch.setattr(survivors, "GRACE_S", 0.2)
+    left_in(tmp_path, "9-1").mkdir(parents=True)
+    late = threading.Timer(0.5, fail, (tmp_path, 3, NotFiniteError("nan"), monkeypatch, attempt))
+    late.start()
+    here = Place(("n1",), 0, 1, "127.0.0.1:0", "9-1")
+    with nullcontext() if lives else pytest.raises(NotFiniteError, match="rank 3"):
+        launch.launch(tmp_path, load_config("smoke").train, lambda line: None, lambda words: None, here)
+    late.join()
+
+
 def test_what_another_node_says_a_little_later_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fail(tmp_path, 0, RuntimeError("Connection reset by peer"), monkeypatch)
     says = threading.Timer(0.1, fail, (tmp_path, 5, OutOfMemoryError("was ended by SIGKILL"), monkeypatch))
@@ -75,10 +106,11 @@ def test_what_another_node_says_a_little_later_is_the_reason(tmp_path: Path, mon
 
 
 def test_a_rank_that_was_given_up_does_not_take_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "logs").mkdir()
-    leave_failure(tmp_path, HangError("rank 1 on n2 does not answer"), 1, "n2")  # another rank's word
+    left = left_in(tmp_path, "9-0")
+    left.mkdir(parents=True)
+    leave_failure(left, HangError("rank 1 on n2 does not answer"), 1, "n2")  # another rank's word
     fail(tmp_path, 1, RuntimeError("Connection reset by peer"), monkeypatch)
-    (only,) = failures.failures(tmp_path)
+    (only,) = failures.failures(left)
     assert (only["kind"], only["rank"], only["node"]) == ("hang", 1, "n2")
 
 
