@@ -19,7 +19,7 @@ from pydantic import Field
 from configs.errors import BadInputError, InterruptedRunError, RequeueError, WorkFailedError
 from configs.files import Record, read_record, write_record
 from train.attempts import REACHED
-from train.failures import ATTEMPTS, LOST_PEER, failures, left_in, node_name
+from train.failures import ATTEMPTS, LOST_PEER, failures, kind_of, left_in, node_name
 
 ExitKind = Literal["finished", "requeue", "out_of_memory", "nan", "hang", "node_failure", "user_error", "error"]
 # What another attempt may mend. Memory, numbers and configuration are the same the next time.
@@ -101,19 +101,15 @@ def _kind(run_dir: Path, error: BaseException | None) -> ExitKind:
     match error:
         case None | InterruptedRunError():
             return "requeue"
-        case BadInputError():
-            return "user_error"
-        case WorkFailedError():
-            return _known(error.kind)
         case _:
-            return "error"
+            return _known(kind_of(error))
 
 
 def _known(kind: str) -> ExitKind:
-    for each in ("out_of_memory", "nan", "hang", "node_failure"):
+    for each in ("user_error", "out_of_memory", "nan", "hang", "node_failure"):
         if kind == each:
             return each
-    return "error"
+    return "node_failure" if kind == LOST_PEER else "error"
 
 
 def words_for(error: BaseException) -> str:

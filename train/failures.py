@@ -15,8 +15,20 @@ ATTEMPTS = "attempts"  # the directory of their directories
 LOST_PEER = "lost_peer"  # no class of exit: an echo of what happened to another process
 NODE = "REPLIBENCH_NODE"  # the node's name, where the machine's own is not it
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed")
-# What gloo and NCCL say where another process is gone: never the first thing that went wrong.
-_LOST_PEER = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process exited", "econn")
+# A device, a driver or a file system that fails, as CUDA, NVML, NCCL, Linux and its resolver say it.
+_NODE = (
+    *("uncorrectable", "unspecified launch failure", "gpu is lost"),
+    *("stale file handle", "input/output error"),
+    *("gaierror", "gai error", "name resolution", "name or service not known"),
+)
+# What gloo, NCCL and torch's store say where another process is gone or out of reach: hardly ever the first thing that
+# went wrong. Where no rank says more, it is the network, or a machine that could not say anything.
+_LOST_PEER = (
+    *("connection closed by", "connection reset by", "connection was likely closed", "connection refused"),
+    *("broken pipe", "remote process exited", "econn", "failed to recv, got 0 bytes"),
+    *("connection timed out", "socket timeout", "socket has timed out", "timed out waiting", "wait timeout after"),
+    *("no route to host", "network is unreachable", "unhandled system error", "ncclsystemerror", "ncclremoteerror"),
+)
 
 
 def node_name() -> str:
@@ -66,7 +78,7 @@ def leave_failure(directory: Path, error: BaseException, rank: int | None = None
 
 
 def kind_of(error: BaseException) -> str:
-    """The class of exit that an error leads to, or LOST_PEER."""
+    """The class of exit that an error leads to, or LOST_PEER, which alone is a node's failure."""
     if isinstance(error, BadInputError):
         return "user_error"
     if isinstance(error, WorkFailedError):
@@ -74,6 +86,8 @@ def kind_of(error: BaseException) -> str:
     words = f"{type(error).__name__}: {error}".lower()
     if isinstance(error, MemoryError) or any(each in words for each in _OUT_OF_MEMORY):
         return "out_of_memory"
+    if any(each in words for each in _NODE):
+        return "node_failure"
     return LOST_PEER if any(each in words for each in _LOST_PEER) else "error"
 
 

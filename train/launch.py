@@ -25,7 +25,7 @@ from configs.locks import held_descriptors
 from configs.schema import TrainConfig
 from train import events
 from train.checkpoints import step_of
-from train.failures import LOST_PEER, NODE, failures, forget_failures, leave_failure, left_in
+from train.failures import LOST_PEER, NODE, failures, forget_failures, kind_of, leave_failure, left_in
 from train.memory import oom_kills
 from train.place import ATTEMPT, Place, here, local_address, network_environment
 from train.processes import ROOT, worker_environment
@@ -35,6 +35,8 @@ from train.tail import Tail
 # Files in the attempt's directory: what a signal says, where no signal can be sent; another machine is given up.
 STOP, ABANDON = "stop", "abandon"
 ERRORS = {error.kind: error for error in (WorkFailedError, NotFiniteError, HangError, OutOfMemoryError, NodeError)}
+# What ends a worker from outside: somebody, or the kernel; torch's watchdog of NCCL; a file or memory that is gone.
+OUTSIDE = ("SIGKILL", "SIGABRT", "SIGBUS")
 _POLL_S = 0.2
 
 
@@ -164,9 +166,10 @@ def _raise_first_error(run_dirs: Sequence[Path], left: Sequence[Path], code: int
         raise _stopped(run_dirs, stopped)
     if found:
         raise NodeError(f"training failed: rank {found[0]['rank']} lost a peer: {found[0]['message']} (logs: {logs})")
-    raise WorkFailedError(
-        f"training failed without a report (torchrun exit {code}): {_last_words(logs)} (logs: {logs})"
-    )
+    said = _last_words(logs)
+    kind = kind_of(RuntimeError(said))
+    error = NodeError if kind == LOST_PEER else ERRORS[kind]
+    raise error(f"training failed without a report (torchrun exit {code}): {said} (logs: {logs})")
 
 
 def error_of(failure: dict[str, Any]) -> Exception:
@@ -209,11 +212,11 @@ def _leave_word_of_killed(left: Sequence[Path], said: str, ours: Collection[int]
 
 
 def _killed(name: str, *, ran_out: bool) -> WorkFailedError:
-    """What a worker could not say; another signal than SIGKILL is of its own doing, and would come again."""
+    """What a worker could not say; a signal that is of its own doing would come again."""
     words = f"was ended by {name}"
-    if name != "SIGKILL":
+    if name not in OUTSIDE:
         return WorkFailedError(words)
-    if ran_out:
+    if ran_out and name == "SIGKILL":
         return OutOfMemoryError(f"{words}: memory ran out, and the kernel chose it")
     return NodeError(f"{words}; the same command goes on from the last checkpoint")
 

@@ -1,7 +1,9 @@
 """How an attempt ended is said with its class, rank and node; and the nodes that cannot take part are named."""
 
+import errno
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -39,6 +41,12 @@ def fail(run_dir: Path, rank: int, error: BaseException, monkeypatch: pytest.Mon
     leave_failure(left_in(run_dir, attempt), error)
 
 
+NCCL_SYSTEM = (
+    "unhandled system error (run with NCCL_DEBUG=INFO for details), NCCL version 2.21.5\n"
+    "ncclSystemError: System call (e.g. socket, malloc) or external library call failed or device error."
+)
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
@@ -48,6 +56,17 @@ def fail(run_dir: Path, rank: int, error: BaseException, monkeypatch: pytest.Mon
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out_of_memory"),
         (MemoryError(), "out_of_memory"),
         (RuntimeError("[gloo] Connection closed by peer [10.0.0.2]"), failures.LOST_PEER),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), "node_failure"),
+        (RuntimeError("CUDA error: unspecified launch failure"), "node_failure"),
+        (OSError(errno.ESTALE, os.strerror(errno.ESTALE)), "node_failure"),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), "node_failure"),
+        (socket.gaierror(-3, "Temporary failure in name resolution"), "node_failure"),
+        (RuntimeError(f"NCCL error in: ProcessGroupNCCL.cpp:3699, {NCCL_SYSTEM}"), failures.LOST_PEER),
+        (RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection timed out [10.0.0.2]:1234"), failures.LOST_PEER),
+        (RuntimeError("Timed out waiting 600000ms for recv operation to complete"), failures.LOST_PEER),
+        (RuntimeError("Socket Timeout"), failures.LOST_PEER),
+        (OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH)), failures.LOST_PEER),
+        (RuntimeError("CUDA error: device-side assert triggered"), "error"),
         (RuntimeError("shapes cannot be multiplied"), "error"),
     ],
 )
@@ -124,6 +143,10 @@ def test_a_rank_that_was_given_up_does_not_take_it_back(tmp_path: Path, monkeypa
         (BadInputError("train.steps"), True, "user_error", 2),
         (WorkFailedError("disk"), True, "error", 3),
         (ZeroDivisionError(), True, "error", 3),
+        (socket.gaierror(-2, "Name or service not known"), True, "node_failure", 75),
+        (OSError(errno.ESTALE, os.strerror(errno.ESTALE)), False, "node_failure", 3),
+        (RuntimeError("No route to host"), True, "node_failure", 75),
+        (MemoryError(), True, "out_of_memory", 3),
     ],
 )
 def test_what_a_scheduler_is_told(error: Exception, may_repeat: bool, kind: str, code: int, tmp_path: Path) -> None:

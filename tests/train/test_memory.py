@@ -47,6 +47,8 @@ def word_of(tmp_path: Path, name: str, number: int, *, ran_out: bool, ours: froz
     [
         ("SIGKILL", 9, True, OutOfMemoryError, "out_of_memory"),
         ("SIGKILL", 9, False, NodeError, "node_failure"),
+        ("SIGABRT", 6, True, NodeError, "node_failure"),
+        ("SIGBUS", 7, False, NodeError, "node_failure"),
         ("SIGSEGV", 11, False, WorkFailedError, "error"),
         ("SIGSEGV", 11, True, WorkFailedError, "error"),
     ],
