@@ -24,7 +24,7 @@ from configs.locks import exclusive, in_turn
 from configs.schema import RunConfig
 from scripts.console import Screen
 from train import exits, preflight
-from train.failures import LOST_PEER, NODE, failures, forget_failures, left_in
+from train.failures import LOST_PEER, NODE, failures, first_real, forget_failures, left_in
 from train.launch import error_of, launch
 from train.layouts import fitted
 from train.place import Place
@@ -158,8 +158,9 @@ def _word_of_the_first(run_dir: Path, directory: Path) -> int:
 
 
 def _verdict(run_dir: Path, attempt: str, *, may_repeat: bool) -> exits.Exit:
-    path = exits.directory_of(run_dir, attempt) / exits.FILE
-    error = None if path.is_file() else NodeError("the first node ended without a word")
+    """How it ended, unless that is written: by the first real failure of a rank, which may not have got further."""
+    first = first_real(left_in(run_dir, attempt))
+    error = error_of(first) if first else NodeError("the first node ended without a word")
     return exits.conclude(run_dir, attempt, error, may_repeat=may_repeat)
 
 

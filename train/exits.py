@@ -19,7 +19,7 @@ from pydantic import Field
 from configs.errors import BadInputError, InterruptedRunError, RequeueError, WorkFailedError
 from configs.files import Record, read_record, write_record
 from train.attempts import REACHED
-from train.failures import ATTEMPTS, LOST_PEER, failures, kind_of, left_in, node_name
+from train.failures import ATTEMPTS, LOST_PEER, first_real, kind_of, left_in, node_name
 
 ExitKind = Literal["finished", "requeue", "out_of_memory", "nan", "hang", "node_failure", "user_error", "error"]
 # What another attempt may mend. Memory, numbers and configuration are the same the next time.
@@ -67,7 +67,7 @@ def conclude(run_dir: Path, attempt: str, error: BaseException | None, *, may_re
     path = directory_of(run_dir, attempt) / FILE
     if path.is_file():
         return read_record(path, Exit)
-    first = next((each for each in failures(left_in(run_dir, attempt)) if each["kind"] != LOST_PEER), None)
+    first = first_real(left_in(run_dir, attempt))
     kind = _kind(run_dir, error)
     of_rank = first if first and kind not in ("finished", "requeue") else None
     record = Exit(
@@ -84,14 +84,26 @@ def conclude(run_dir: Path, attempt: str, error: BaseException | None, *, may_re
 
 
 def close_earlier(run_dir: Path, attempt: str) -> None:
-    """Say of attempts before this one, that could say nothing themselves, that they were taken away."""
+    """Say of attempts before this one, that could say nothing themselves, that they were taken away.
+
+    Unless a rank of them could. They were followed by another attempt, so that was `again`, whatever they died of.
+    """
+    words = "it ended without a word: its first node, or the scheduler, took it away"
     for directory in (run_dir / ATTEMPTS).glob("*/"):
         if directory.name != attempt and not (directory / FILE).is_file():
             last = max(path.stat().st_mtime for path in [directory, *directory.iterdir()])
             reached = run_dir / REACHED
+            first = first_real(directory)
             ended = max(last, reached.stat().st_mtime) if reached.is_file() else last
-            words = "it ended without a word: its first node, or the scheduler, took it away"
-            record = Exit(attempt=directory.name, kind="node_failure", message=words, time=ended, again=True)
+            record = Exit(
+                attempt=directory.name,
+                kind=_known(first["kind"]) if first else "node_failure",
+                message=first["message"] if first else words,
+                rank=first["rank"] if first else None,
+                node=first["node"] if first else None,
+                time=ended,
+                again=True,
+            )
             write_record(directory / FILE, record)
 
 

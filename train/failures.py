@@ -96,3 +96,8 @@ def failures(*directories: Path) -> list[dict[str, Any]]:
     paths = [path for directory in directories for path in directory.glob("failure-*.json")]
     found = [{**json.loads(path.read_text(encoding="utf-8")), "path": str(path)} for path in paths]
     return sorted(found, key=lambda failure: (failure["kind"] == LOST_PEER, failure["time"]))
+
+
+def first_real(*directories: Path) -> dict[str, Any] | None:
+    """The first of `failures`; None where there are only echoes, or none."""
+    return next((failure for failure in failures(*directories) if failure["kind"] != LOST_PEER), None)

@@ -92,6 +92,26 @@ def test_another_attempt_s_failure_is_not_this_one_s(tmp_path: Path, monkeypatch
     assert (only.attempt, only.kind, only.rank, only.node) == ("9-1", "node_failure", None, None)
 
 
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        (NotFiniteError("step 7: its loss is nan"), "nan", 3),
+        (OutOfMemoryError("device 3"), "out_of_memory", 3),
+        (BadInputError("train.steps"), "user_error", 2),
+        (HangError("rank 3"), "hang", 75),
+    ],
+)
+def test_a_head_that_was_killed_takes_no_rank_s_word_away(
+    error: Exception, kind: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(tmp_path, 0, RuntimeError("Connection reset by peer"), monkeypatch)
+    fail(tmp_path, 3, error, monkeypatch)
+    assert node.main(["--verdict", "--run-dir", str(tmp_path), "--attempt", "9-0", "--max-requeues", "3"]) == code
+    (only,) = exits.exits(tmp_path)
+    assert (only.kind, only.rank, only.node) == (kind, 3, "n3")
+    assert str(error) in only.message
+
+
 # In torchrun's place: one worker, that writes run.json when it was left alone for two seconds.
 WORKER = "import pathlib, sys, time; time.sleep(2); pathlib.Path(sys.argv[1]).touch()"
 TORCHRUN = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
@@ -170,6 +190,13 @@ def test_an_attempt_that_could_say_nothing_was_taken_away(tmp_path: Path) -> Non
     (only,) = exits.exits(tmp_path)
     assert (only.attempt, only.kind) == ("9-0", "node_failure")
     assert only.time == pytest.approx(ended)
+
+
+def test_one_that_a_rank_spoke_for_is_closed_with_its_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(tmp_path, 3, NotFiniteError("step 7: its loss is nan"), monkeypatch)
+    exits.close_earlier(tmp_path, "9-1")
+    (only,) = exits.exits(tmp_path)
+    assert (only.kind, only.rank, only.node, only.message) == ("nan", 3, "n3", "step 7: its loss is nan")
 
 
 GOOD = NodeFacts(
