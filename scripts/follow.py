@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from configs.loader import load_config
 from scripts.launch import SUBMISSION, Submission
 from train import events, exits
 from train.attempts import reached, whole_lines
+from train.failures import ATTEMPTS
 from train.record import RunRecord
 
 # Without a step: longer than a small run's checkpoint, and than NFS takes to show what another machine wrote.
@@ -52,10 +53,10 @@ def status(run_dir: Path, now: float | None = None) -> Status:
     now = time.time() if now is None else now
     check_run(run_dir)
     submission = read_record(run_dir / SUBMISSION, Submission) if (run_dir / SUBMISSION).is_file() else None
-    beat = reached(run_dir) or {"step": 0, "time": 0.0, "node": None}
+    beat = reached(run_dir) or {"step": 0, "time": 0.0, "node": None, "attempt": ""}
     lines, ends = whole_lines(run_dir / "metrics.jsonl"), exits.exits(run_dir)
     line = lines[-1] if lines else {}
-    state = _state(run_dir, beat["time"], ends, now)
+    state = _state(run_dir, beat, ends, now)
     step = beat["step"] if state in ("training", "silent") else line.get("step", 0)
     steps = _steps(run_dir)
     attempts = whole_lines(run_dir / "attempts.jsonl")
@@ -84,18 +85,31 @@ def _steps(run_dir: Path) -> int:
     return load_config(path if path.is_file() else run_dir / "launch" / "config.yaml").train.steps
 
 
-def _state(run_dir: Path, beat: float, ends: Sequence[exits.Exit], now: float) -> State:
+def _state(run_dir: Path, beat: dict[str, Any], ends: Sequence[exits.Exit], now: float) -> State:
     if (run_dir / "run.json").is_file():
         return "finished"
-    begun = max((path.stat().st_mtime for path in (run_dir / exits.ATTEMPTS).glob("*/")), default=0.0)
     last = ends[-1] if ends else None
-    if last is not None and last.time >= max(begun, beat) - 1.0:
+    ended = {each.attempt for each in ends}
+    under_way = [path for path in (run_dir / ATTEMPTS).glob("*/") if path.name not in ended]
+    if beat["attempt"]:
+        steps = beat["attempt"] not in ended
+    else:  # a command without a scheduler has no number, and leaves no word when it ends
+        before = [last.time] if last else []
+        steps = beat["time"] > max([0.0, *before, *map(_began, under_way)])
+    if steps:
+        return "training" if now - beat["time"] < SILENT_S else "silent"
+    if under_way:
+        return "preparing"
+    if last is not None:
         if last.again:
             return "requeued"
         return "stopped" if last.kind == "requeue" else "failed"
-    if beat > 0 and beat >= begun:
-        return "training" if now - beat < SILENT_S else "silent"
-    return "preparing" if begun or (run_dir / "config.yaml").is_file() else "waiting"
+    return "preparing" if (run_dir / "config.yaml").is_file() else "waiting"
+
+
+def _began(attempt: Path) -> float:
+    """When its nodes reported, or its directory was made, if earlier: other files come into that until its end."""
+    return min(path.stat().st_mtime for path in [attempt, *attempt.glob("node-*.json")])
 
 
 def all_runs(directory: Path) -> list[Path]:

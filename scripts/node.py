@@ -26,8 +26,8 @@ from configs.schema import CheckpointConfig, RunConfig
 from scripts.console import Screen
 from train import exits, preflight
 from train.checkpoints import all_of, step_of
-from train.failures import LOST_PEER, NODE, failures
-from train.launch import error_of, forget_failures, launch
+from train.failures import LOST_PEER, NODE, failures, first_real, forget_failures, left_in
+from train.launch import error_of, launch
 from train.layouts import fitted
 from train.place import Place
 
@@ -71,6 +71,7 @@ def _lead(given: argparse.Namespace, place: Place, *, may_repeat: bool) -> int:
     screen, run_dir, error = Screen(), given.run_dir, None
     for stale in (ASKED, GO, exits.FILE):  # of an attempt of the same name that did not come to train
         (exits.directory_of(run_dir, place.attempt) / stale).unlink(missing_ok=True)
+    forget_failures(left_in(run_dir, place.attempt))
     try:
         with exclusive(run_dir, patient=True):
             exits.close_earlier(run_dir, place.attempt)
@@ -105,7 +106,6 @@ def _prepared(given: argparse.Namespace, place: Place, screen: Screen) -> RunCon
                 if not (run_dir / "data").is_symlink():
                     (run_dir / "data").symlink_to(os.path.relpath(corpus, run_dir))
             stages.prepare(settings, run_dir, screen)
-        forget_failures(run_dir)
         go.parent.mkdir(parents=True, exist_ok=True)
         (go.parent / ASKED).touch()  # not before: an earlier attempt's processes would be on the devices
         preflight.report(run_dir, go.parent, place)
@@ -159,10 +159,10 @@ def _follow(run_dir: Path, directory: Path, place: Place) -> None:
 
 def _concluded(run_dir: Path, attempt: str, error: BaseException | None, *, may_repeat: bool) -> exits.Exit:
     """How it ended. Where this node knows only that it lost another, the other may still say why."""
-    known = failures(run_dir)
+    known = failures(left_in(run_dir, attempt))
     if error is not None and known and known[0]["kind"] == LOST_PEER:
         time.sleep(OTHERS_S)
-        first = failures(run_dir)[0]
+        first = failures(left_in(run_dir, attempt))[0]
         if first["kind"] != LOST_PEER:
             error = error_of(first)
     return exits.conclude(run_dir, attempt, error, may_repeat=may_repeat)
@@ -178,8 +178,9 @@ def _word_of_the_first(run_dir: Path, directory: Path) -> int:
 
 
 def _verdict(run_dir: Path, attempt: str, *, may_repeat: bool) -> exits.Exit:
-    path = exits.directory_of(run_dir, attempt) / exits.FILE
-    error = None if path.is_file() else NodeError("the first node ended without a word")
+    """How it ended, unless that is written: by the first real failure of a rank, which may not have got further."""
+    first = first_real(left_in(run_dir, attempt))
+    error = error_of(first) if first else NodeError("the first node ended without a word")
     return exits.conclude(run_dir, attempt, error, may_repeat=may_repeat)
 
 

@@ -4,6 +4,7 @@
     attempts/ID/go.json       the first node's word: the run is prepared and every node is fit, or why not
     attempts/ID/stop          a request for a checkpoint and an orderly end, where no signal can be sent
     attempts/ID/abandon       a machine of the run is gone, and the others shall not wait for it
+    attempts/ID/failure-0.json, ended-0, stuck-0.json   a rank's last word (train/failures.py, train/watchdog.py)
     attempts/ID/exit.json     this record, by the first node or whoever finds that it could not write it
 
 Plain files, no torch: the schedulers' scripts read this on any machine.
@@ -18,12 +19,12 @@ from pydantic import Field
 from configs.errors import BadInputError, InterruptedRunError, RequeueError, WorkFailedError
 from configs.files import Record, read_record, write_record
 from train.attempts import REACHED
-from train.failures import LOST_PEER, failures, node_name
+from train.failures import ATTEMPTS, LOST_PEER, first_real, kind_of, left_in, node_name
 
 ExitKind = Literal["finished", "requeue", "out_of_memory", "nan", "hang", "node_failure", "user_error", "error"]
 # What another attempt may mend. Memory, numbers and configuration are the same the next time.
 AGAIN: tuple[ExitKind, ...] = ("requeue", "hang", "node_failure")
-ATTEMPTS, FILE = "attempts", "exit.json"
+FILE = "exit.json"
 
 
 class Exit(Record):
@@ -66,7 +67,7 @@ def conclude(run_dir: Path, attempt: str, error: BaseException | None, *, may_re
     path = directory_of(run_dir, attempt) / FILE
     if path.is_file():
         return read_record(path, Exit)
-    first = next((each for each in failures(run_dir) if each["kind"] != LOST_PEER), None)
+    first = first_real(left_in(run_dir, attempt))
     kind = _kind(run_dir, error)
     of_rank = first if first and kind not in ("finished", "requeue") else None
     record = Exit(
@@ -83,14 +84,26 @@ def conclude(run_dir: Path, attempt: str, error: BaseException | None, *, may_re
 
 
 def close_earlier(run_dir: Path, attempt: str) -> None:
-    """Say of attempts before this one, that could say nothing themselves, that they were taken away."""
+    """Say of attempts before this one, that could say nothing themselves, that they were taken away.
+
+    Unless a rank of them could. They were followed by another attempt, so that was `again`, whatever they died of.
+    """
+    words = "it ended without a word: its first node, or the scheduler, took it away"
     for directory in (run_dir / ATTEMPTS).glob("*/"):
         if directory.name != attempt and not (directory / FILE).is_file():
             last = max(path.stat().st_mtime for path in [directory, *directory.iterdir()])
             reached = run_dir / REACHED
+            first = first_real(directory)
             ended = max(last, reached.stat().st_mtime) if reached.is_file() else last
-            words = "it ended without a word: its first node, or the scheduler, took it away"
-            record = Exit(attempt=directory.name, kind="node_failure", message=words, time=ended, again=True)
+            record = Exit(
+                attempt=directory.name,
+                kind=_known(first["kind"]) if first else "node_failure",
+                message=first["message"] if first else words,
+                rank=first["rank"] if first else None,
+                node=first["node"] if first else None,
+                time=ended,
+                again=True,
+            )
             write_record(directory / FILE, record)
 
 
@@ -100,19 +113,15 @@ def _kind(run_dir: Path, error: BaseException | None) -> ExitKind:
     match error:
         case None | InterruptedRunError():
             return "requeue"
-        case BadInputError():
-            return "user_error"
-        case WorkFailedError():
-            return _known(error.kind)
         case _:
-            return "error"
+            return _known(kind_of(error))
 
 
 def _known(kind: str) -> ExitKind:
-    for each in ("out_of_memory", "nan", "hang", "node_failure"):
+    for each in ("user_error", "out_of_memory", "nan", "hang", "node_failure"):
         if kind == each:
             return each
-    return "error"
+    return "node_failure" if kind == LOST_PEER else "error"
 
 
 def words_for(error: BaseException) -> str:

@@ -9,12 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import BadInputError, WorkFailedError
+from train.place import ATTEMPT
 
+ATTEMPTS = "attempts"  # the directory of their directories
 LOST_PEER = "lost_peer"  # no class of exit: an echo of what happened to another process
 NODE = "REPLIBENCH_NODE"  # the node's name, where the machine's own is not it
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed")
-# What gloo and NCCL say where another process is gone: never the first thing that went wrong.
-_LOST_PEER = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process exited", "econn")
+# A device, a driver or a file system that fails, as CUDA, NVML, NCCL, Linux and its resolver say it.
+_NODE = (
+    *("uncorrectable", "unspecified launch failure", "gpu is lost"),
+    *("stale file handle", "input/output error"),
+    *("gaierror", "gai error", "name resolution", "name or service not known"),
+)
+# What gloo, NCCL and torch's store say where another process is gone or out of reach: hardly ever the first thing that
+# went wrong. Where no rank says more, it is the network, or a machine that could not say anything.
+_LOST_PEER = (
+    *("connection closed by", "connection reset by", "connection was likely closed", "connection refused"),
+    *("broken pipe", "remote process exited", "econn", "failed to recv, got 0 bytes"),
+    *("connection timed out", "socket timeout", "socket has timed out", "timed out waiting", "wait timeout after"),
+    *("no route to host", "network is unreachable", "unhandled system error", "ncclsystemerror", "ncclremoteerror"),
+)
 
 
 def node_name() -> str:
@@ -22,14 +36,32 @@ def node_name() -> str:
     return os.environ.get(NODE) or socket.gethostname()
 
 
-def leave_failure(run_dir: Path, error: BaseException, rank: int | None = None, node: str | None = None) -> None:
-    """Write what went wrong, with its time, to logs/failure-RANK.json, unless there is one: the first word stands.
+def left_in(run_dir: Path, attempt: str | None = None) -> Path:
+    """Where the ranks of an attempt (None: this process's) leave word: failure-RANK.json, ended-RANK, stuck-RANK.json.
 
-    `rank`, `node`: of one that cannot itself, and may still wake up to find its peers gone.
+    It is the attempt's own directory: the late word of another attempt, of other ranks, must reach nobody. What
+    `replibench train` starts is not numbered (""), and holds the run alone: there it is logs/, cleared before.
+    """
+    attempt = os.environ.get(ATTEMPT, "") if attempt is None else attempt
+    return run_dir / ATTEMPTS / attempt if attempt else run_dir / "logs"
+
+
+def forget_failures(*directories: Path) -> None:
+    """Before an attempt: what an earlier one left in the same place. Nobody else may be at work there yet."""
+    for directory in directories:
+        for words in ("failure-*.json", "ended-*", "stuck-*.json"):
+            for old in directory.glob(words):
+                old.unlink()
+
+
+def leave_failure(directory: Path, error: BaseException, rank: int | None = None, node: str | None = None) -> None:
+    """Write what went wrong, with its time, to failure-RANK.json, unless there is one: the first word stands.
+
+    `directory`: of `left_in`. `rank`, `node`: of one that cannot itself, and may still wake up to find its peers gone.
     """
     rank = int(os.environ.get("RANK", "0")) if rank is None else rank
     known = isinstance(error, BadInputError | WorkFailedError)
-    path = run_dir / "logs" / f"failure-{rank}.json"
+    path = directory / f"failure-{rank}.json"
     if path.exists():
         return
     failure = {
@@ -46,7 +78,7 @@ def leave_failure(run_dir: Path, error: BaseException, rank: int | None = None, 
 
 
 def kind_of(error: BaseException) -> str:
-    """The class of exit that an error leads to, or LOST_PEER."""
+    """The class of exit that an error leads to, or LOST_PEER, which alone is a node's failure."""
     if isinstance(error, BadInputError):
         return "user_error"
     if isinstance(error, WorkFailedError):
@@ -54,11 +86,18 @@ def kind_of(error: BaseException) -> str:
     words = f"{type(error).__name__}: {error}".lower()
     if isinstance(error, MemoryError) or any(each in words for each in _OUT_OF_MEMORY):
         return "out_of_memory"
+    if any(each in words for each in _NODE):
+        return "node_failure"
     return LOST_PEER if any(each in words for each in _LOST_PEER) else "error"
 
 
-def failures(*run_dirs: Path) -> list[dict[str, Any]]:
-    """All that the ranks left, each with its `path`: the first real error first, echoes of it last."""
-    paths = [path for run_dir in run_dirs for path in run_dir.glob("logs/failure-*.json")]
+def failures(*directories: Path) -> list[dict[str, Any]]:
+    """All that the ranks left there, each with its `path`: the first real error first, echoes of it last."""
+    paths = [path for directory in directories for path in directory.glob("failure-*.json")]
     found = [{**json.loads(path.read_text(encoding="utf-8")), "path": str(path)} for path in paths]
     return sorted(found, key=lambda failure: (failure["kind"] == LOST_PEER, failure["time"]))
+
+
+def first_real(*directories: Path) -> dict[str, Any] | None:
+    """The first of `failures`; None where there are only echoes, or none."""
+    return next((failure for failure in failures(*directories) if failure["kind"] != LOST_PEER), None)

@@ -25,7 +25,7 @@ from configs.locks import held_descriptors
 from configs.schema import TrainConfig
 from train import events
 from train.checkpoints import step_of
-from train.failures import LOST_PEER, NODE, failures, leave_failure
+from train.failures import LOST_PEER, NODE, failures, forget_failures, kind_of, leave_failure, left_in
 from train.memory import oom_kills
 from train.place import ATTEMPT, Place, here, local_address, network_environment
 from train.processes import ROOT, worker_environment
@@ -35,6 +35,8 @@ from train.tail import Tail
 # Files in the attempt's directory: what a signal says, where no signal can be sent; another machine is given up.
 STOP, ABANDON = "stop", "abandon"
 ERRORS = {error.kind: error for error in (WorkFailedError, NotFiniteError, HangError, OutOfMemoryError, NodeError)}
+# What ends a worker from outside: somebody, or the kernel; torch's watchdog of NCCL; a file or memory that is gone.
+OUTSIDE = ("SIGKILL", "SIGABRT", "SIGBUS")
 _POLL_S = 0.2
 
 
@@ -66,14 +68,14 @@ def launch_in_turn(
     They agree on number of processes, threads and device. The logs of the processes lie with the first run.
     """
     place = place or here(train.world_size)
-    logs = run_dirs[0] / "logs"
+    logs, left = run_dirs[0] / "logs", [left_in(run_dir, place.attempt) for run_dir in run_dirs]
     tails = []
     for run_dir in run_dirs:
         (run_dir / "logs").mkdir(exist_ok=True)
         tails.append(Tail(run_dir / "metrics.jsonl", functools.partial(on_progress, run_dir)))
         tails.append(Tail(run_dir / events.FILE, lambda event: say(event["message"]), from_end=True))
-    if len(place.names) == 1:
-        forget_failures(*run_dirs)
+    if not place.attempt:  # else the first node has done it, before any node began
+        forget_failures(*left)
     path, memory = _torchrun_log(logs, place), oom_kills()
     begin = path.stat().st_size if path.is_file() else 0
     with path.open("a") as log:
@@ -86,8 +88,8 @@ def launch_in_turn(
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches us alone; we ask the workers for a checkpoint
         )
-        survivors = Survivors(process.pid, logs, place.processes)
-        attempt = run_dirs[0] / "attempts" / place.attempt if place.attempt else None
+        survivors = Survivors(process.pid, left[0], place.processes)
+        attempt = left[0] if place.attempt else None
         stopped = _watch(process, survivors, tails, attempt)
     if process.returncode == 0 and all((run_dir / "run.json").is_file() for run_dir in run_dirs) and not stopped:
         return
@@ -95,15 +97,8 @@ def launch_in_turn(
         raise NodeError("training failed: another machine of the run is gone, so this one's processes were ended")
     if process.returncode != 0 and not stopped:
         said = path.read_text(errors="replace")[begin:]
-        _leave_word_of_killed(run_dirs, said, survivors.killed, ran_out=oom_kills() > memory)
-    _raise_first_error(run_dirs, process.returncode, stopped)
-
-
-def forget_failures(*run_dirs: Path) -> None:
-    """Before an attempt: what the ranks of an earlier one left. Nobody else may be at work yet."""
-    for run_dir in run_dirs:
-        for old in [*run_dir.glob("logs/failure-*.json"), *run_dir.glob("logs/ended-*")]:
-            old.unlink()
+        _leave_word_of_killed(left, said, survivors.killed, ran_out=oom_kills() > memory)
+    _raise_first_error(run_dirs, left, process.returncode, stopped)
 
 
 def _environment(train: TrainConfig, place: Place) -> dict[str, str]:
@@ -163,17 +158,18 @@ def _watch(
         return signals.first
 
 
-def _raise_first_error(run_dirs: Sequence[Path], code: int, stopped: int | None) -> None:
-    logs, found = run_dirs[0] / "logs", failures(*run_dirs)
+def _raise_first_error(run_dirs: Sequence[Path], left: Sequence[Path], code: int, stopped: int | None) -> None:
+    logs, found = run_dirs[0] / "logs", failures(*left)
     if found and found[0]["kind"] != LOST_PEER:
         raise error_of(found[0])
     if stopped or (code == 0 and not found):  # without run.json: a worker was asked to stop
         raise _stopped(run_dirs, stopped)
     if found:
         raise NodeError(f"training failed: rank {found[0]['rank']} lost a peer: {found[0]['message']} (logs: {logs})")
-    raise WorkFailedError(
-        f"training failed without a report (torchrun exit {code}): {_last_words(logs)} (logs: {logs})"
-    )
+    said = _last_words(logs)
+    kind = kind_of(RuntimeError(said))
+    error = NodeError if kind == LOST_PEER else ERRORS[kind]
+    raise error(f"training failed without a report (torchrun exit {code}): {said} (logs: {logs})")
 
 
 def error_of(failure: dict[str, Any]) -> Exception:
@@ -200,27 +196,27 @@ def _stopped(run_dirs: Sequence[Path], stopped: int | None) -> InterruptedRunErr
     return RequeueError(f"stopped by {signal.Signals(stopped).name if stopped else 'a signal to a worker'}; {words}")
 
 
-def _leave_word_of_killed(run_dirs: Sequence[Path], said: str, ours: Collection[int], *, ran_out: bool) -> None:
+def _leave_word_of_killed(left: Sequence[Path], said: str, ours: Collection[int], *, ran_out: bool) -> None:
     """For a worker that a signal ended, which could say nothing itself: torchrun's report `said` of it.
 
     `ours`: those that we killed because another was gone. `ran_out`: the kernel killed for memory meanwhile.
     """
-    spoke = {failure["rank"] for failure in failures(*run_dirs)}
+    spoke = {failure["rank"] for failure in failures(*left)}
     report = said.rpartition("FAILED\n")[2]
     ended = re.findall(r"rank +: (\d+) .*\n +exitcode +: -(\d+) \(pid: (\d+)\)", report)
     for rank, number, pid in reversed(ended):  # the first that torchrun saw is its last
         name = signal.Signals(int(number)).name
         if name != "SIGTERM" and int(rank) not in spoke and int(pid) not in ours:  # that is torchrun's word to the rest
-            leave_failure(run_dirs[0], _killed(name, ran_out=ran_out), int(rank))
+            leave_failure(left[0], _killed(name, ran_out=ran_out), int(rank))
             return
 
 
 def _killed(name: str, *, ran_out: bool) -> WorkFailedError:
-    """What a worker could not say; another signal than SIGKILL is of its own doing, and would come again."""
+    """What a worker could not say; a signal that is of its own doing would come again."""
     words = f"was ended by {name}"
-    if name != "SIGKILL":
+    if name not in OUTSIDE:
         return WorkFailedError(words)
-    if ran_out:
+    if ran_out and name == "SIGKILL":
         return OutOfMemoryError(f"{words}: memory ran out, and the kernel chose it")
     return NodeError(f"{words}; the same command goes on from the last checkpoint")
 

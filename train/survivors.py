@@ -39,10 +39,13 @@ class Signals:
 
 
 class Survivors:
-    """The workers torchrun started here. When one is gone, here or elsewhere, the others wait, on GPUs without end."""
+    """The workers torchrun started here. When one is gone, here or elsewhere, the others wait, on GPUs without end.
 
-    def __init__(self, torchrun: int, logs: Path, processes: int) -> None:
-        self._torchrun, self._logs, self._processes = torchrun, logs, processes
+    `left`: where the ranks of this attempt leave word (train/failures.py).
+    """
+
+    def __init__(self, torchrun: int, left: Path, processes: int) -> None:
+        self._torchrun, self._left, self._processes = torchrun, left, processes
         self._seen: dict[int, psutil.Process] = {}
         self._first_gone: float | None = None
         self._all_gone: float | None = None
@@ -60,12 +63,12 @@ class Survivors:
         One of another node has left its failure where all see it.
         """
         living = self._living()
-        if any(self._logs.glob("ended-*")):
+        if any(self._left.glob("ended-*")):
             return
         if not living:
             self._end_torchrun()
             return
-        if len(living) == len(self._seen) and not any(self._logs.glob("failure-*.json")):
+        if len(living) == len(self._seen) and not any(self._left.glob("failure-*.json")):
             return
         self._first_gone = self._first_gone or time.monotonic()
         if time.monotonic() - self._first_gone > GRACE_S:

@@ -1,23 +1,25 @@
 """A rank that makes no progress ends the run, and says who waits, where, and who does not answer.
 
 A thread of each process looks at its own training thread. When that has not moved for `train.collective_timeout_s`, it
-leaves a note of where it is (`logs/stuck-RANK.json`), waits a little for the others' notes, and reports them together.
+leaves a note of where it is (`stuck-RANK.json`), waits a little for the others' notes, and reports them together.
 Before and after the steps, where one rank may be long at work alone, only a rank that waits for others ends the run.
 A process that is stopped, or whose machine is gone, leaves no note: that is how it is known.
 """
 
+import contextlib
 import json
 import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from configs.errors import HangError
-from train.failures import leave_failure
+from train.failures import leave_failure, left_in
 from train.meters import PhaseClock, Progress
 
 OTHERS_S = 3.0  # how much later than the first the others may notice
@@ -30,8 +32,8 @@ class Watchdog:
     def __init__(self, run_dir: Path, rank: int, world_size: int, clock: PhaseClock, timeout_s: float) -> None:
         self.progress = Progress()  # where training stands, once that is known
         self.nodes: list[str] = []  # of the ranks, once that is known
-        self._logs, self._run_dir = run_dir / "logs", run_dir
-        self._note = self._logs / f"stuck-{rank}.json"
+        self._left = left_in(run_dir)
+        self._note = self._left / f"stuck-{rank}.json"
         self._rank, self._world_size, self._timeout_s = rank, world_size, timeout_s
         self._clock = clock
         self._watched = threading.get_ident()
@@ -54,7 +56,8 @@ class Watchdog:
                 last, since = now, time.monotonic()
                 self._note.unlink(missing_ok=True)  # of long work that came to its end
             elif time.monotonic() - since > self._timeout_s:
-                self._leave_note()
+                with contextlib.suppress(OSError):  # then the others say that it does not answer
+                    self._leave_note()
                 if self._waits():
                     self._give_up()
 
@@ -73,15 +76,21 @@ class Watchdog:
     def _give_up(self) -> None:
         """Read the others' notes, report, end this process: the training thread may never come back."""
         self._done.wait(OTHERS_S)
-        notes = [json.loads(found.read_text(encoding="utf-8")) for found in self._logs.glob("stuck-*.json")]
+        try:
+            self._report()
+        except Exception:  # a file system that is gone, too: whatever can be said, nobody may wait for this rank
+            traceback.print_exc()
+        os._exit(1)
+
+    def _report(self) -> None:
+        notes = [note for rank in range(self._world_size) if (note := _read(self._left / f"stuck-{rank}.json"))]
         error = HangError(words(notes, self._world_size, self._timeout_s, self.nodes))
         silent = _silent(notes, self._world_size)
         if silent:  # the first that does not answer is the first real error, and cannot say so itself
             node = self.nodes[silent[0]] if self.nodes else None
-            leave_failure(self._run_dir, error, silent[0], node)
+            leave_failure(self._left, error, silent[0], node)
         else:
-            leave_failure(self._run_dir, error)
-        os._exit(1)
+            leave_failure(self._left, error)
 
 
 def where(frame: FrameType | None) -> dict[str, Any]:
@@ -97,6 +106,13 @@ def where(frame: FrameType | None) -> dict[str, Any]:
         return {"collective": None, "line": None}
     code = innermost.f_code
     return {"collective": None, "line": f"{code.co_name} ({Path(code.co_filename).name}:{innermost.f_lineno})"}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A rank's note; None where it has left none, or has just gone on."""
+    with contextlib.suppress(FileNotFoundError):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    return None
 
 
 def _silent(notes: list[dict[str, Any]], world_size: int) -> list[int]:

@@ -11,7 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from train.failures import leave_failure
+from train.failures import leave_failure, left_in
 from train.processes import die_with_parent
 from train.tail import name_logs
 
@@ -28,11 +28,11 @@ if __name__ == "__main__":
             if not main(directory, stop):
                 break
         # for the launcher: not killed
-        (directories[0] / "logs" / f"ended-{os.environ.get('RANK', '0')}").touch()
+        (left_in(directories[0]) / f"ended-{os.environ.get('RANK', '0')}").touch()
     except BaseException as exception:
         try:
             traceback.print_exc()
-            leave_failure(directory, exception)
+            leave_failure(left_in(directory), exception)
         finally:
             # Not sys.exit: the other ranks may sit in a collective, and torch's clean-up would wait for them.
             os._exit(1)

@@ -57,10 +57,28 @@ def test_from_preparing_to_requeued(run_dir: Path) -> None:
     assert "attempt 7-0 ended: requeue: SIGUSR1; step 110 is saved" in follow.words(follow.status(run_dir))
 
 
+def test_what_is_under_way_goes_by_attempt(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPLIBENCH_ATTEMPT", "7-0")
+    _begin(run_dir, "7-0", 0)
+    _at_work(run_dir).came_to(104)
+    (run_dir / "attempts" / "7-0" / "stuck-1.json").touch()  # after the last step
+    os.utime(run_dir / "attempts" / "7-0", (time.time() + 60, time.time() + 60))
+    assert follow.status(run_dir).state == "training"
+    exits.conclude(run_dir, "7-0", exits.RequeueError("SIGUSR1"), may_repeat=True)
+    assert follow.status(run_dir).state == "requeued"
+    _begin(run_dir, "7-1", 0)  # in the same second
+    assert follow.status(run_dir).state == "preparing"
+    (run_dir / "attempts" / "7-0" / "failure-1.json").touch()  # a late word
+    assert follow.status(run_dir).state == "preparing"
+    monkeypatch.setenv("REPLIBENCH_ATTEMPT", "7-1")
+    _at_work(run_dir).came_to(105)
+    assert follow.status(run_dir).state == "training"
+
+
 def test_a_failure_is_shown_with_its_rank(run_dir: Path) -> None:
     _begin(run_dir, "7-0", 50)
     failure = {"time": NOW, "rank": 3, "node": "n2", "kind": "nan", "message": "nan", "traceback": ""}
-    (run_dir / "logs" / "failure-3.json").write_text(json.dumps(failure))
+    (run_dir / "attempts" / "7-0" / "failure-3.json").write_text(json.dumps(failure))
     exits.conclude(run_dir, "7-0", exits.WorkFailedError("its loss is nan"), may_repeat=True)
     result = CliRunner().invoke(app, ["status", str(run_dir)])
     assert result.exit_code == 0

@@ -1,9 +1,13 @@
 """How an attempt ended is said with its class, rank and node; and the nodes that cannot take part are named."""
 
+import errno
 import json
 import os
+import socket
+import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,10 +21,11 @@ from configs.errors import (
     RequeueError,
     WorkFailedError,
 )
+from configs.loader import load_config
 from scripts import node
 from tests.extrapolate.run_records import run_record
-from train import exits, failures, place, preflight
-from train.failures import leave_failure
+from train import exits, failures, launch, place, preflight, survivors
+from train.failures import leave_failure, left_in
 from train.launch import ERRORS
 from train.place import Place
 from train.preflight import Needs, NodeFacts, Report
@@ -28,12 +33,18 @@ from train.preflight import Needs, NodeFacts, Report
 OLDER = 100.0  # seconds
 
 
-def fail(run_dir: Path, rank: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+def fail(run_dir: Path, rank: int, error: BaseException, monkeypatch: pytest.MonkeyPatch, attempt: str = "9-0") -> None:
     """A rank's last word."""
-    (run_dir / "logs").mkdir(parents=True, exist_ok=True)
+    left_in(run_dir, attempt).mkdir(parents=True, exist_ok=True)
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setenv("REPLIBENCH_NODE", f"n{rank}")
-    leave_failure(run_dir, error)
+    leave_failure(left_in(run_dir, attempt), error)
+
+
+NCCL_SYSTEM = (
+    "unhandled system error (run with NCCL_DEBUG=INFO for details), NCCL version 2.21.5\n"
+    "ncclSystemError: System call (e.g. socket, malloc) or external library call failed or device error."
+)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +56,17 @@ def fail(run_dir: Path, rank: int, error: BaseException, monkeypatch: pytest.Mon
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out_of_memory"),
         (MemoryError(), "out_of_memory"),
         (RuntimeError("[gloo] Connection closed by peer [10.0.0.2]"), failures.LOST_PEER),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), "node_failure"),
+        (RuntimeError("CUDA error: unspecified launch failure"), "node_failure"),
+        (OSError(errno.ESTALE, os.strerror(errno.ESTALE)), "node_failure"),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), "node_failure"),
+        (socket.gaierror(-3, "Temporary failure in name resolution"), "node_failure"),
+        (RuntimeError(f"NCCL error in: ProcessGroupNCCL.cpp:3699, {NCCL_SYSTEM}"), failures.LOST_PEER),
+        (RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection timed out [10.0.0.2]:1234"), failures.LOST_PEER),
+        (RuntimeError("Timed out waiting 600000ms for recv operation to complete"), failures.LOST_PEER),
+        (RuntimeError("Socket Timeout"), failures.LOST_PEER),
+        (OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH)), failures.LOST_PEER),
+        (RuntimeError("CUDA error: device-side assert triggered"), "error"),
         (RuntimeError("shapes cannot be multiplied"), "error"),
     ],
 )
@@ -63,6 +85,54 @@ def test_the_first_real_error_is_not_its_earlier_echo(tmp_path: Path, monkeypatc
     assert exits.exits(tmp_path) == [record]
 
 
+def test_another_attempt_s_failure_is_not_this_one_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(tmp_path, 3, NotFiniteError("step 7: its loss is nan"), monkeypatch, attempt="9-0")
+    assert node.main(["--verdict", "--run-dir", str(tmp_path), "--attempt", "9-1", "--max-requeues", "3"]) == 75
+    (only,) = exits.exits(tmp_path)
+    assert (only.attempt, only.kind, only.rank, only.node) == ("9-1", "node_failure", None, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        (NotFiniteError("step 7: its loss is nan"), "nan", 3),
+        (OutOfMemoryError("device 3"), "out_of_memory", 3),
+        (BadInputError("train.steps"), "user_error", 2),
+        (HangError("rank 3"), "hang", 75),
+    ],
+)
+def test_a_head_that_was_killed_takes_no_rank_s_word_away(
+    error: Exception, kind: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(tmp_path, 0, RuntimeError("Connection reset by peer"), monkeypatch)
+    fail(tmp_path, 3, error, monkeypatch)
+    assert node.main(["--verdict", "--run-dir", str(tmp_path), "--attempt", "9-0", "--max-requeues", "3"]) == code
+    (only,) = exits.exits(tmp_path)
+    assert (only.kind, only.rank, only.node) == (kind, 3, "n3")
+    assert str(error) in only.message
+
+
+# In torchrun's place: one worker, that writes run.json when it was left alone for two seconds.
+WORKER = "import pathlib, sys, time; time.sleep(2); pathlib.Path(sys.argv[1]).touch()"
+TORCHRUN = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
+
+
+@pytest.mark.parametrize(("attempt", "lives"), [("9-0", True), ("9-1", False)])
+def test_a_late_word_of_another_attempt_ends_nobody(
+    attempt: str, lives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = [sys.executable, "-c", WORKER, str(tmp_path / "run.json"), "worker.py"]
+    monkeypatch.setattr(launch, "_command", lambda *_: [sys.executable, "-c", TORCHRUN, *worker])
+    monkeypatch.setattr(survivors, "GRACE_S", 0.2)
+    left_in(tmp_path, "9-1").mkdir(parents=True)
+    late = threading.Timer(0.5, fail, (tmp_path, 3, NotFiniteError("nan"), monkeypatch, attempt))
+    late.start()
+    here = Place(("n1",), 0, 1, "127.0.0.1:0", "9-1")
+    with nullcontext() if lives else pytest.raises(NotFiniteError, match="rank 3"):
+        launch.launch(tmp_path, load_config("smoke").train, lambda line: None, lambda words: None, here)
+    late.join()
+
+
 def test_what_another_node_says_a_little_later_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fail(tmp_path, 0, RuntimeError("Connection reset by peer"), monkeypatch)
     says = threading.Timer(0.1, fail, (tmp_path, 5, OutOfMemoryError("was ended by SIGKILL"), monkeypatch))
@@ -75,10 +145,11 @@ def test_what_another_node_says_a_little_later_is_the_reason(tmp_path: Path, mon
 
 
 def test_a_rank_that_was_given_up_does_not_take_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "logs").mkdir()
-    leave_failure(tmp_path, HangError("rank 1 on n2 does not answer"), 1, "n2")  # another rank's word
+    left = left_in(tmp_path, "9-0")
+    left.mkdir(parents=True)
+    leave_failure(left, HangError("rank 1 on n2 does not answer"), 1, "n2")  # another rank's word
     fail(tmp_path, 1, RuntimeError("Connection reset by peer"), monkeypatch)
-    (only,) = failures.failures(tmp_path)
+    (only,) = failures.failures(left)
     assert (only["kind"], only["rank"], only["node"]) == ("hang", 1, "n2")
 
 
@@ -92,6 +163,10 @@ def test_a_rank_that_was_given_up_does_not_take_it_back(tmp_path: Path, monkeypa
         (BadInputError("train.steps"), True, "user_error", 2),
         (WorkFailedError("disk"), True, "error", 3),
         (ZeroDivisionError(), True, "error", 3),
+        (socket.gaierror(-2, "Name or service not known"), True, "node_failure", 75),
+        (OSError(errno.ESTALE, os.strerror(errno.ESTALE)), False, "node_failure", 3),
+        (RuntimeError("No route to host"), True, "node_failure", 75),
+        (MemoryError(), True, "out_of_memory", 3),
     ],
 )
 def test_what_a_scheduler_is_told(error: Exception, may_repeat: bool, kind: str, code: int, tmp_path: Path) -> None:
@@ -115,6 +190,13 @@ def test_an_attempt_that_could_say_nothing_was_taken_away(tmp_path: Path) -> Non
     (only,) = exits.exits(tmp_path)
     assert (only.attempt, only.kind) == ("9-0", "node_failure")
     assert only.time == pytest.approx(ended)
+
+
+def test_one_that_a_rank_spoke_for_is_closed_with_its_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(tmp_path, 3, NotFiniteError("step 7: its loss is nan"), monkeypatch)
+    exits.close_earlier(tmp_path, "9-1")
+    (only,) = exits.exits(tmp_path)
+    assert (only.kind, only.rank, only.node, only.message) == ("nan", 3, "n3", "step 7: its loss is nan")
 
 
 GOOD = NodeFacts(

@@ -37,10 +37,9 @@ Root Cause (first observed failure):
 
 def word_of(tmp_path: Path, name: str, number: int, *, ran_out: bool, ours: frozenset[int] = frozenset()) -> None:
     """Raise what the launcher raises after such a report."""
-    (tmp_path / "logs").mkdir()
     said = REPORT.format(code=-number, number=number, name=name)
     _leave_word_of_killed([tmp_path], said, ours, ran_out=ran_out)
-    _raise_first_error([tmp_path], 1, None)
+    _raise_first_error([tmp_path], [tmp_path], 1, None)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +47,8 @@ def word_of(tmp_path: Path, name: str, number: int, *, ran_out: bool, ours: froz
     [
         ("SIGKILL", 9, True, OutOfMemoryError, "out_of_memory"),
         ("SIGKILL", 9, False, NodeError, "node_failure"),
+        ("SIGABRT", 6, True, NodeError, "node_failure"),
+        ("SIGBUS", 7, False, NodeError, "node_failure"),
         ("SIGSEGV", 11, False, WorkFailedError, "error"),
         ("SIGSEGV", 11, True, WorkFailedError, "error"),
     ],
