@@ -25,6 +25,7 @@ from configs.locks import exclusive, in_turn
 from configs.schema import CheckpointConfig, RunConfig
 from scripts.console import Screen
 from train import exits, preflight
+from train.attempts import BEGAN
 from train.checkpoints import all_of, step_of
 from train.failures import LOST_PEER, NODE, failures, first_real, forget_failures, left_in
 from train.launch import error_of, launch
@@ -55,7 +56,7 @@ def main(arguments: list[str]) -> int:
     names = tuple(given.names.split(","))
     place = Place(names, given.rank, given.processes, given.rendezvous, given.attempt)
     directory = exits.directory_of(given.run_dir, given.attempt)
-    os.environ[NODE] = place.name
+    os.environ |= {NODE: place.name, BEGAN: str(time.time())}
     try:
         if place.is_first:
             return _lead(given, place, may_repeat=may_repeat)

@@ -16,6 +16,7 @@ from train.record import Goodput
 
 REACHED = "reached.json"  # how far the run came, when, and what that took: one line, written over after each step
 SUBMITTED = "REPLIBENCH_SUBMITTED"  # seconds since the epoch, where no file of the submission is in the run directory
+BEGAN = "REPLIBENCH_BEGAN"  # when this attempt had its nodes, seconds since the epoch
 _WIDTH = 512  # bytes of that line, blanks included, so that each covers the one before it
 
 
@@ -34,7 +35,8 @@ class Attempts:
     lost_steps: int
     lost_s: float  # of the attempts before: after the checkpoint that the next one began from
     silent_s: float  # of them: after their last finished step, which `earlier_s` has not
-    waiting_s: float | None  # between attempts, and since the run was submitted; None where that is not known
+    prepared_s: float  # before each training, on the nodes that it then had: corpus, pre-flight
+    waiting_s: float | None  # for those nodes, since the attempt before or since it was submitted; None: not known
     _file: int | None = field(default=None, repr=False)  # REACHED, open for writing
     _joules: float | None = field(default=None, repr=False)  # all, as last told
 
@@ -59,8 +61,9 @@ class Attempts:
         `phases`: seconds by phase (train/meters.py) of what no restart undid; what lies after a checkpoint that was
         gone back to is lost.
         """
-        booked_s, lost_s = elapsed_s + self.silent_s, self.lost_s + self.silent_s
+        booked_s, lost_s = elapsed_s + self.silent_s + self.prepared_s, self.lost_s + self.silent_s
         known = {f"{name}_s": phases[name] for name in ("start_up", "checkpoint", "evaluation")}
+        known["start_up_s"] += self.prepared_s
         return Goodput(
             booked_s=booked_s,
             productive_s=productive_s,
@@ -141,6 +144,7 @@ class Attempts:
             lost_steps=sum(attempt["lost_steps"] for attempt in every),
             lost_s=_lost_s(every),
             silent_s=sum(attempt["silent_s"] for attempt in every),
+            prepared_s=sum(attempt["prepared_s"] for attempt in every),
             waiting_s=None if None in waits else sum(waits),
         )
         if write:
@@ -191,19 +195,23 @@ def _lost_s(every: list[dict[str, Any]]) -> float:
 
 
 def _gap(run_dir: Path, started: float, past: list[dict[str, Any]], elapsed_s: float) -> dict[str, float | None]:
-    """What lies between the last finished step and this start: `silent_s` of an attempt's end, `waiting_s` of nothing.
+    """What lies between the last finished step and this start: `silent_s` of an attempt's end, `waiting_s` of nothing,
+    `prepared_s` on the nodes of this one.
 
     An attempt ended with its exit record, or else with its last step; one that did not come to train is waiting.
     Before the first, waiting began when the run was submitted.
     """
+    began = min(started, float(os.environ.get(BEGAN, started)))
+    prepared_s = started - began
     if not past:
-        submitted = _submitted(run_dir, started)
-        return {"silent_s": 0.0, "waiting_s": None if submitted is None else max(0.0, started - submitted)}
+        submitted = _submitted(run_dir, began)
+        waiting_s = None if submitted is None else max(0.0, began - submitted)
+        return {"silent_s": 0.0, "prepared_s": prepared_s, "waiting_s": waiting_s}
     reached = past[-1]["started"] + elapsed_s - past[-1]["earlier_s"]
     record = run_dir / "attempts" / past[-1]["attempt"] / "exit.json"
     said = float(json.loads(record.read_text(encoding="utf-8"))["time"]) if record.is_file() else reached
-    ended = min(started, max(reached, said))
-    return {"silent_s": max(0.0, ended - reached), "waiting_s": started - ended}
+    ended = min(began, max(reached, said))
+    return {"silent_s": max(0.0, ended - reached), "prepared_s": prepared_s, "waiting_s": began - ended}
 
 
 def _submitted(run_dir: Path, started: float) -> float | None:

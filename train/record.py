@@ -153,15 +153,17 @@ class Goodput(Record):
     `productive_s` is at the median step time, so that it may be multiplied with `mfu`, which is too.
     """
 
-    booked_s: float = Field(description="from each attempt's start to its end, idle and lost included")
+    booked_s: float = Field(description="from when each attempt had its nodes to its end, idle and lost included")
     productive_s: float = Field(description="steps × the median step")
-    start_up_s: float = Field(description="of attempts that reached a checkpoint")
+    start_up_s: float = Field(
+        description="preparing on the nodes, of all attempts; starting processes, of those that reached a checkpoint"
+    )
     checkpoint_s: float
     evaluation_s: float
     lost_s: float = Field(description="after the checkpoint that the next attempt began from: lost steps, hangs, ends")
     other_s: float = Field(description="slow steps, compiling, logging; below 0 where most steps beat the median")
     waiting_s: float | None = Field(
-        description="no attempt trained: between two, and before the first since it was submitted; None: not known when"
+        description="without nodes: between two attempts, and before the first since it was submitted; None: not known"
     )
 
     @property

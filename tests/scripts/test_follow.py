@@ -13,7 +13,7 @@ from configs.loader import load_config, write_config
 from scripts import follow
 from scripts.cli import app
 from train import events, exits
-from train.attempts import Attempts
+from train.attempts import BEGAN, SUBMITTED, Attempts
 from train.place import ATTEMPT
 
 NOW = time.time()
@@ -116,3 +116,12 @@ def test_waiting_and_lost_time_are_told_apart(run_dir: Path, monkeypatch: pytest
     second = Attempts.begin(run_dir, 80, 1200.0, 1, None, {}, write=True)
     assert (second.waiting_s, second.lost_s, second.silent_s) == (90.0, 60.0, 40.0)
     assert (second.lost_steps, second.earlier_s) == (120, 100.0)
+
+
+def test_preparing_on_the_nodes_is_start_up_and_no_waiting(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Submitted at 970, the nodes are there at 980, the corpus is made until 1,000; 15 s of training's own start."""
+    monkeypatch.setenv(SUBMITTED, "970.0")
+    monkeypatch.setenv(BEGAN, "980.0")
+    attempts = Attempts.begin(run_dir, 0, 1000.0, 1, None, {}, write=True)
+    found = attempts.goodput(100.0, 70.0, {"start_up": 15.0, "checkpoint": 10.0, "evaluation": 5.0})
+    assert (found.waiting_s, found.booked_s, found.start_up_s, found.other_s) == (10.0, 120.0, 35.0, 0.0)
