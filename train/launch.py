@@ -37,6 +37,7 @@ STOP, ABANDON = "stop", "abandon"
 ERRORS = {error.kind: error for error in (WorkFailedError, NotFiniteError, HangError, OutOfMemoryError, NodeError)}
 # What ends a worker from outside: somebody, or the kernel; torch's watchdog of NCCL; a file or memory that is gone.
 OUTSIDE = ("SIGKILL", "SIGABRT", "SIGBUS")
+REPORT = "FAILED\n"  # begins torchrun's report of workers that failed
 _POLL_S = 0.2
 
 
@@ -95,10 +96,11 @@ def launch_in_turn(
         return
     if attempt is not None and (attempt / ABANDON).exists():
         raise NodeError("training failed: another machine of the run is gone, so this one's processes were ended")
+    said = path.read_bytes()[begin:].decode(errors="replace")
     if process.returncode != 0 and not stopped:
-        said = path.read_text(errors="replace")[begin:]
         _leave_word_of_killed(left, said, survivors.killed, ran_out=oom_kills() > memory)
-    _raise_first_error(run_dirs, left, process.returncode, stopped)
+    code = process.returncode
+    _raise_first_error(run_dirs, left, code, stopped, said)
 
 
 def _environment(train: TrainConfig, place: Place) -> dict[str, str]:
@@ -158,7 +160,10 @@ def _watch(
         return signals.first
 
 
-def _raise_first_error(run_dirs: Sequence[Path], left: Sequence[Path], code: int, stopped: int | None) -> None:
+def _raise_first_error(
+    run_dirs: Sequence[Path], left: Sequence[Path], code: int, stopped: int | None, said: str
+) -> None:
+    """`code`, `said`: torchrun's, which may have failed itself, before there was any worker."""
     logs, found = run_dirs[0] / "logs", failures(*left)
     if found and found[0]["kind"] != LOST_PEER:
         raise error_of(found[0])
@@ -166,10 +171,10 @@ def _raise_first_error(run_dirs: Sequence[Path], left: Sequence[Path], code: int
         raise _stopped(run_dirs, stopped)
     if found:
         raise NodeError(f"training failed: rank {found[0]['rank']} lost a peer: {found[0]['message']} (logs: {logs})")
-    said = _last_words(logs)
-    kind = kind_of(RuntimeError(said))
+    words = _last_words(logs) if REPORT in said else _last_line(said)
+    kind = kind_of(RuntimeError(words))
     error = NodeError if kind == LOST_PEER else ERRORS[kind]
-    raise error(f"training failed without a report (torchrun exit {code}): {said} (logs: {logs})")
+    raise error(f"training failed without a report (torchrun exit {code}): {words} (logs: {logs})")
 
 
 def error_of(failure: dict[str, Any]) -> Exception:
@@ -202,7 +207,7 @@ def _leave_word_of_killed(left: Sequence[Path], said: str, ours: Collection[int]
     `ours`: those that we killed because another was gone. `ran_out`: the kernel killed for memory meanwhile.
     """
     spoke = {failure["rank"] for failure in failures(*left)}
-    report = said.rpartition("FAILED\n")[2]
+    report = said.rpartition(REPORT)[2]
     ended = re.findall(r"rank +: (\d+) .*\n +exitcode +: -(\d+) \(pid: (\d+)\)", report)
     for rank, number, pid in reversed(ended):  # the first that torchrun saw is its last
         name = signal.Signals(int(number)).name
@@ -224,5 +229,8 @@ def _killed(name: str, *, ran_out: bool) -> WorkFailedError:
 def _last_words(logs: Path) -> str:
     """The last line that a worker of the newest attempt wrote to stderr."""
     newest = max(logs.glob("*/attempt_0/*/stderr.log"), key=lambda path: path.stat().st_mtime, default=None)
-    lines = newest.read_text(errors="replace").split("\n") if newest else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no worker said anything")
+    return _last_line(newest.read_text(errors="replace") if newest else "")
+
+
+def _last_line(said: str) -> str:
+    return next((line.strip() for line in reversed(said.split("\n")) if line.strip()), "nobody said anything")

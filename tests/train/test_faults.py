@@ -125,7 +125,7 @@ def test_a_signal_to_one_rank_saves_all_of_them_at_the_same_step(tmp_path: Path)
     assert marker.step in (6, 7)  # the signal may be seen in the step or after it
     (tmp_path / "run" / "logs").mkdir(exist_ok=True)
     with pytest.raises(RequeueError, match=rf"a signal to a worker; a checkpoint is written at step {marker.step}; "):
-        _raise_first_error([tmp_path / "run"], [tmp_path / "run" / "logs"], 0, None)
+        _raise_first_error([tmp_path / "run"], [tmp_path / "run" / "logs"], 0, None, "")
     assert RequeueError.exit_code == 75
 
 

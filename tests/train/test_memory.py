@@ -1,11 +1,13 @@
 """A worker that was killed says nothing; whether it was for memory, the kernel's count says."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from configs.errors import NodeError, OutOfMemoryError, WorkFailedError
-from train import failures
+from configs.loader import load_config
+from train import failures, launch
 from train.launch import _leave_word_of_killed, _raise_first_error
 from train.memory import oom_kills
 
@@ -39,7 +41,7 @@ def word_of(tmp_path: Path, name: str, number: int, *, ran_out: bool, ours: froz
     """Raise what the launcher raises after such a report."""
     said = REPORT.format(code=-number, number=number, name=name)
     _leave_word_of_killed([tmp_path], said, ours, ran_out=ran_out)
-    _raise_first_error([tmp_path], [tmp_path], 1, None)
+    _raise_first_error([tmp_path], [tmp_path], 1, None, said)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,29 @@ def test_a_killed_worker_is_named_with_why(
         word_of(tmp_path, name, number, ran_out=ran_out)
     (found,) = failures.failures(tmp_path)
     assert (found["rank"], found["kind"]) == (1, kind)
+
+
+def torchrun_says(words: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Launch what says no more than this and fails; the log and a worker's have something of an earlier attempt."""
+    stale = run_dir / "logs" / "9-0_abc" / "attempt_0" / "0" / "stderr.log"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("an earlier attempt's\n")
+    (run_dir / "logs" / "torchrun.log").write_text("é" * 2000 + "\n")  # half as many characters as bytes
+    command = [sys.executable, "-c", "import sys; print(sys.argv[1]); sys.exit(1)", words]
+    monkeypatch.setattr(launch, "_command", lambda *_: command)
+    monkeypatch.setattr(launch, "oom_kills", lambda: 0)
+    launch.launch(run_dir, load_config("smoke").train, lambda line: None, lambda text: None)
+
+
+def test_the_report_is_found_behind_words_of_any_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NodeError, match="rank 1: was ended by SIGKILL"):
+        torchrun_says(REPORT.format(code=-9, number=9, name="SIGKILL"), tmp_path, monkeypatch)
+
+
+def test_torchrun_that_found_no_peer_says_so_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "torch.distributed.DistNetworkError: The client socket has timed out after 60000ms: (n1, 29500)."
+    with pytest.raises(NodeError, match=r"torchrun exit 1\): torch.distributed.DistNetworkError: The client"):
+        torchrun_says(words, tmp_path, monkeypatch)
 
 
 def test_one_that_we_killed_ourselves_is_not_the_first_error(tmp_path: Path) -> None:
