@@ -8,8 +8,8 @@ WANTED=2
 LEAST=1
 
 read -r -d '' SETUP <<'SETUP_ENDS'
-cd /SHARED/replibench
-source /SHARED/replibench/.venv/bin/activate
+cd /SHARED/replibench || exit 3
+source /SHARED/replibench/.venv/bin/activate || exit 3
 export RUN_DIR=/SHARED/replibench/runs/gpt2-124m-generated
 SETUP_ENDS
 
