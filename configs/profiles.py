@@ -3,10 +3,11 @@
 The file's other keys (accelerator, count, dtype, source) are the planner's, in `configs/presets.py`.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from accounting.accelerators import Accelerator
 from configs import presets
@@ -26,18 +27,35 @@ def _seconds(value: Any) -> Any:
 
 
 Walltime = Annotated[str, BeforeValidator(_seconds), Field(pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$")]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/@:+-]+$")]  # goes into scripts as it is
-ShellPath = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/@:+~${}-]+$")]
+# These go into scripts as they are.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/@:+-]+$")]
+Names = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/@:+,-]+$")]  # several, by comma
+Features = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/@:+,&|*()\[\]-]+$")]  # as sbatch --constraint combines them
+Image = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/@:+#-]+$")]  # pyxis: REGISTRY#IMAGE:TAG
+
+
+def is_plain(path: str) -> bool:
+    """Whether a path means the same in every script and on every node, quoted or not."""
+    return re.fullmatch(r"/[A-Za-z0-9._/@:+-]*", path) is not None
+
+
+def _plain(path: str) -> str:
+    if not is_plain(path):
+        raise ValueError("write it out from / on: nothing expands `~` or `$` in a script; letters, digits and ._/@:+-")
+    return path
+
+
+PlainPath = Annotated[str, AfterValidator(_plain)]
 
 
 class Site(Section):
     """What every kind of scheduler needs to know."""
 
     per_node: Count | None = Field(None, description="processes on a node [default: the accelerator's usual node]")
-    shared: ShellPath | None = Field(None, description="a directory that every node sees; run directories are in it")
-    scratch: ShellPath | None = Field(None, description="a directory of each node's own, for temporary files")
-    checkout: ShellPath | None = Field(None, description="where this project is on the nodes [default: as here]")
-    venv: ShellPath | None = Field(None, description="a virtual environment on the nodes [default: the present one]")
+    shared: PlainPath | None = Field(None, description="a directory that every node sees; run directories are in it")
+    scratch: PlainPath | None = Field(None, description="a directory of each node's own, for temporary files")
+    checkout: PlainPath | None = Field(None, description="where this project is on the nodes [default: as here]")
+    venv: PlainPath | None = Field(None, description="a virtual environment on the nodes [default: the present one]")
     setup: tuple[str, ...] = Field((), description="shell lines before anything else, such as `module load cuda`")
     env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(
         default_factory=dict, description="environment of the processes, such as NCCL_IB_HCA"
@@ -45,7 +63,9 @@ class Site(Section):
     interface: Name | None = Field(
         None, description="network interface of gloo and NCCL [default: gloo's is the one that leads to the first node]"
     )
-    port: Annotated[int, Field(ge=1024, le=65535)] = Field(29500, description="of the rendezvous, on the first node")
+    port: Annotated[int, Field(ge=1024, le=65535 - 999)] = Field(  # a job of Slurm's adds up to 999
+        29500, description="of the rendezvous, on the first node"
+    )
     max_requeues: Natural = Field(10, description="how often an attempt may be started again by itself")
     usd_per_accelerator_hour: Positive | None = Field(None, description="what an hour of one accelerator costs here")
 
@@ -71,18 +91,20 @@ class Slurm(Site):
     """sbatch, srun, torchrun."""
 
     scheduler: Literal["slurm"]
-    partition: Name | None = None
+    partition: Names | None = None
     account: Name | None = None
     qos: Name | None = None
-    constraint: Name | None = None
+    constraint: Features | None = None
     gres: Name | None = Field(None, description="generic resource of an accelerator, such as gpu or gpu:h100")
     cpus_per_node: Count | None = None
-    memory: Name | None = Field(None, description="of a node, as sbatch --mem takes it")
+    memory: Annotated[str, Field(pattern=r"^\d+[KMGT]?$")] | None = Field(
+        None, description="of a node, as sbatch --mem takes it, such as 512G"
+    )
     exclusive: bool = True
     walltime: Walltime = Field("24:00:00", description="sbatch --time; then the job is requeued")
     warning_s: Count = Field(120, description="before the walltime: time for a checkpoint")
-    container: Name | None = Field(None, description="image for srun --container-image (pyxis)")
-    mounts: Name | None = Field(None, description="for srun --container-mounts")
+    container: Image | None = Field(None, description="image for srun --container-image (pyxis)")
+    mounts: Names | None = Field(None, description="for srun --container-mounts")
 
 
 class Kubernetes(Site):
@@ -102,11 +124,11 @@ class Kubernetes(Site):
 
 
 class SkyPilot(Site):
-    """A task of SkyPilot, on any cloud that it knows."""
+    """A task of SkyPilot, on Kubernetes or RunPod: elsewhere it has no volumes."""
 
     scheduler: Literal["skypilot"]
     accelerators: Name | None = Field(None, description="SkyPilot's name of the accelerator, such as H100")
-    infra: Name | None = Field(None, description="such as aws/us-east-1; without: wherever it is cheapest")
+    infra: Name | None = Field(None, description="where the volume is, such as k8s")
     use_spot: bool = False
     image: Name | None = None
     volume: Name = Field(

@@ -17,7 +17,7 @@ from configs import presets
 from configs.errors import BadInputError, WorkFailedError
 from configs.files import Record, write_record, write_text
 from configs.loader import load_config, write_config
-from configs.profiles import Kubernetes, Local, Profile, SkyPilot, Slurm, profile
+from configs.profiles import Kubernetes, Local, Profile, SkyPilot, Slurm, is_plain, profile
 from configs.schema import RunConfig, TrainConfig
 from configs.sweeps import HELD_OUT, is_sweep, load_sweep
 from configs.sweeps import members as sweep_members
@@ -218,6 +218,11 @@ def _directory(name: str, where: Profile, run_dir: Path | None) -> Path:
     shared = where.site.shared
     base = Path(shared) if shared else Path("runs").resolve()
     directory = (base / name) if run_dir is None else Path(run_dir).absolute()
+    if not is_plain(str(directory)):
+        raise BadInputError(
+            f"--run-dir {directory}: schedulers and ssh read more into such a name; take one of letters, digits and "
+            "._/@:+-"
+        )
     if shared and not directory.is_relative_to(shared):
         raise BadInputError(f"--run-dir {directory}: is not in launch.shared ({shared}) of {where.name}")
     return directory

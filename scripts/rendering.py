@@ -147,6 +147,7 @@ def _script(template: str) -> Callable[[Job], str]:
             .get_template(template)
             .render(
                 **_of_shell(job.site),
+                **(_of_slurm(job, job.site) if isinstance(job.site, Slurm) else {}),
                 name=job.name,
                 site=job.site,
                 members=job.members,
@@ -162,9 +163,29 @@ def _script(template: str) -> Callable[[Job], str]:
     return make
 
 
+def _of_slurm(job: Job, site: Slurm) -> dict[str, Any]:
+    """What it asks for of each node, all or one process's share, and the container as words of srun."""
+    flags = {"image": site.container, "mounts": site.mounts}
+    parts = 1 if job.trains else job.profile.per_node
+    return {
+        "container": shlex.join(f"--container-{flag}={value}" for flag, value in flags.items() if value),
+        "cpus": site.cpus_per_node and max(1, site.cpus_per_node // parts),
+        "memory": _memory(site.memory, parts),
+    }
+
+
+def _memory(of_node: str | None, parts: int) -> str | None:
+    """A share of what sbatch --mem takes, whose unit is M where there is none."""
+    if of_node is None or parts == 1:
+        return of_node
+    number, unit = int(of_node.rstrip("KMGT")), of_node.lstrip("0123456789") or "M"
+    share = number * 1024 ** "KMGT".index(unit) // parts
+    return f"{share}K" if share else None  # 0: all of the node, whatever that is
+
+
 def _of_shell(site: Site) -> dict[str, Any]:
-    """Where the project and its Python are on the nodes: as here, unless the profile says otherwise."""
-    is_remote = isinstance(site, Kubernetes | SkyPilot)
+    """Where the project and its Python are on the nodes: as here or in the image, unless the profile says otherwise."""
+    is_remote = isinstance(site, Kubernetes | SkyPilot) or (isinstance(site, Slurm) and site.container is not None)
     here = sys.prefix if sys.prefix != sys.base_prefix and not is_remote else None
     if isinstance(site, SkyPilot) and _installs(site):
         here = INSTALLED

@@ -4,6 +4,7 @@ python -m tests.scripts.test_launch     writes the golden files anew, to be read
 """
 
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +27,22 @@ from train.processes import ROOT
 GOLDEN = Path(__file__).with_name("golden")
 RUN = "gpt2-124m-generated"
 MANY_ROWS = "train.gradient_accumulation_steps=16"
+CONTAINER = {
+    "partition": "h100,h200",
+    "constraint": "ib&[rack1|rack2]",
+    "cpus_per_node": 64,
+    "memory": "1T",
+    "gres": "gpu",
+    "container": "nvcr.io#nvidia/pytorch:24.05-py3",
+    "mounts": "/shared:/shared,/data:/data:ro",
+    "checkout": "/opt/replibench",
+    "port": 64_536,
+}
 # golden file → profile, --nodes
 CASES = {
     "slurm.sbatch": ("slurm-h100", "1-2"),
     "slurm-array.sbatch": ("slurm-h100", "2"),
+    "slurm-container.sbatch": ("slurm-h100", "2"),
     "slurm-sweep.sbatch": ("slurm-h100", None),
     "slurm-evaluation.sbatch": ("slurm-h100", None),
     "ssh.sh": ("ssh-a100", "1-2"),
@@ -73,6 +86,8 @@ def golden(name: str, directory: Path) -> str:
 def wanted(name: str, directory: Path) -> Job:
     """One run, several, a sweep's ladder, or two checkpoints, as the name says."""
     on, nodes = CASES[name]
+    if "container" in name:
+        return job(site(directory, CONTAINER), nodes)
     if "array" in name:
         other = directory / "other.yaml"
         other.write_text(yaml.safe_dump({"extends": str(ROOT / "configs" / "runs" / f"{RUN}.yaml"), "name": "other"}))
@@ -154,6 +169,12 @@ def site(tmp_path: Path, keys: dict[str, Any]) -> str:
         ({"scheduler": "slrum"}, "1", (), r"launch.scheduler: 'slrum' is not a choice; choices: local, ssh, slurm"),
         ({"partiton": "gpu"}, "1", (), r"launch.partiton: unknown key; did you mean 'partition'"),
         ({"partition": "a b; rm"}, "1", (), r"launch.partition: 'a b; rm'"),
+        ({"mounts": "/a:/a /b:/b"}, "1", (), r"launch.mounts: '/a:/a /b:/b'"),
+        ({"shared": "runs"}, "1", (), r"launch.shared: 'runs': write it out from / on"),
+        ({"checkout": "~/replibench"}, "1", (), r"launch.checkout: '~/replibench': .* nothing expands `~` or `\$`"),
+        ({"venv": "${HOME}/venv"}, "1", (), r"launch.venv: '\$\{HOME\}/venv': write it out from / on"),
+        ({"scratch": "$TMPDIR"}, "1", (), r"launch.scratch: '\$TMPDIR': write it out from / on"),
+        ({"port": 64_537}, "1", (), r"launch.port: 64537: .* 64536"),
         ({"scheduler": "ssh", "hosts": ["a", "b"]}, "3", (), r"--nodes: 3 is more than the 2 of site"),
         ({}, "2-1", (), r"--nodes: '2-1' is no number of nodes"),
         ({}, "3", (), r"24 processes cannot share 128 rows a step .* processes that can: 1, 2, 4, 8, 16"),
@@ -291,6 +312,35 @@ def test_manifests_have_the_time_of_their_submission() -> None:
         found = job(on, "1")
         assert SUBMITTED not in render(found).text
         assert "'1234.5'" in render(replace(found, submitted=1234.5)).text.partition(SUBMITTED)[2]
+
+
+@pytest.mark.parametrize("name", ["a run", "50%", "a;b"])
+def test_a_directory_that_a_scheduler_reads_otherwise_is_refused(name: str, tmp_path: Path) -> None:
+    where = site(tmp_path, {"shared": str(tmp_path)})
+    with pytest.raises(
+        BadInputError, match=r"--run-dir .*: schedulers and ssh read more into such a name; take one of"
+    ):
+        launch.plan((RUN,), where, (MANY_ROWS,), (1, 1), tmp_path / name, print)
+
+
+@pytest.mark.parametrize("key", ["checkout", "venv"])
+def test_nothing_runs_beside_a_checkout_or_an_environment_that_is_not_there(key: str, tmp_path: Path) -> None:
+    where = site(tmp_path, {"scheduler": "local", "shared": str(tmp_path), key: str(tmp_path / "nowhere")})
+    (tmp_path / "job.sh").write_text(render(job(where, "1")).text)
+    done = subprocess.run(("bash", str(tmp_path / "job.sh")), cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, "nowhere" in done.stderr) == (3, True)
+    assert not (tmp_path / RUN).exists()
+
+
+def test_an_evaluation_asks_for_one_processs_share_of_a_node(tmp_path: Path) -> None:
+    where = profile(site(tmp_path, CONTAINER))
+    member = Member(load_config(RUN), "/shared/evaluation.yaml", "/shared/run", 500)
+    text = render(Job(where, (member,), (1, 1), 1)).text
+    assert "--exclusive" not in text
+    assert {"#SBATCH --gres=gpu:1", "#SBATCH --cpus-per-task=8", f"#SBATCH --mem={1024**3 // 8}K"} <= {
+        *text.split("\n")
+    }
+    assert f"srun --ntasks-per-node=1 --cpus-per-task=8 '--container-image={CONTAINER['container']}'" in text
 
 
 def test_walltimes_are_not_numbers_in_base_sixty(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 #!/bin/bash
 set -u
 export RUN_DIR=RUNS/gpt2-124m-generated
-cd CHECKOUT
-source VENV/bin/activate
+cd CHECKOUT || exit 3
+source VENV/bin/activate || exit 3
 
 JOB=local$(date +%s)
 RESTART=0

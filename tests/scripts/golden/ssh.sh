@@ -7,8 +7,8 @@ HOSTS=(HOST1 HOST2 )
 SIZES=(1 2)  # numbers of hosts that can share the rows of a step
 
 read -r -d '' SETUP <<'SETUP_ENDS'
-cd /SHARED/replibench
-source /SHARED/replibench/.venv/bin/activate
+cd /SHARED/replibench || exit 3
+source /SHARED/replibench/.venv/bin/activate || exit 3
 export RUN_DIR=/SHARED/replibench/runs/gpt2-124m-generated
 SETUP_ENDS
 
