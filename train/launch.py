@@ -122,7 +122,8 @@ def _command(run_dirs: Sequence[Path], place: Place) -> list[str]:
         *(f"--nnodes={len(place.names)}", f"--nproc-per-node={place.processes}", "--max-restarts=0"),
         *("--rdzv-backend=c10d", f"--rdzv-endpoint={place.rendezvous}"),
         f"--rdzv-id={place.attempt or time.strftime('%Y%m%dT%H%M%S')}",  # it names the attempt's logs
-        f"--local-addr={local_address(place.rendezvous)}",
+        f"--local-addr={local_address(place)}",
+        f"--rdzv-conf=is_host={int(place.is_first)}",  # not by the name of this machine, which may lead nowhere else
         *("--log-dir", str(run_dirs[0] / "logs"), "--redirects=3"),
         *(str(ROOT / "train" / "worker.py"), *(str(run_dir.resolve()) for run_dir in run_dirs)),
     ]

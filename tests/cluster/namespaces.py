@@ -39,7 +39,8 @@ class Hosts:
         for name in HOSTS:
             etc = ETC / name
             etc.mkdir(parents=True, exist_ok=True)
-            known = [("127.0.0.1", "localhost"), *((address, host) for host, address in HOSTS.items())]
+            others = [(address, host) for host, address in HOSTS.items() if host != name]
+            known = [("127.0.0.1", "localhost"), ("127.0.1.1", name), *others]  # as Debian has it
             (etc / "hosts").write_text("".join(f"{address} {host}\n" for address, host in known))
             (etc / "resolv.conf").write_text("")  # nobody answers there: a name that is not above fails at once
             _ip("netns", "add", name)

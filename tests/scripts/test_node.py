@@ -1,4 +1,4 @@
-"""What the nodes of an attempt say to each other and to the scheduler, around a training that is not begun."""
+"""What the nodes of an attempt say to each other and to the scheduler before a training, and after it."""
 
 import json
 import shutil

@@ -1,10 +1,13 @@
 """The rendered shell scripts at work, with stand-ins for ssh and the scheduler's commands."""
 
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from scripts import launch
@@ -58,6 +61,7 @@ SCHEDULER = {
       *) echo "scontrol $*" >> "$LOG";;
     esac""",
     "srun": 'echo "srun $*" >> "$LOG"; [ -z "$LASTS" ] || sleep "$LASTS"',
+    "squeue": 'date -d "@$ENDS" +%Y-%m-%dT%H:%M:%S',
     "scancel": 'echo "scancel $*" >> "$LOG"',
     "python": "exit 3",
 }
@@ -69,8 +73,9 @@ def slurm(tmp_path: Path, path: Path, **variables: str) -> tuple["subprocess.Pop
         command(tmp_path / "venv" / "bin" / name, text)
     (tmp_path / "venv" / "bin" / "activate").write_text(f"PATH={tmp_path}/venv/bin:$PATH\n")
     log = tmp_path / "log"
-    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-3]", "SLURM_JOB_NUM_NODES": "3", "LOG": str(log)}
-    return subprocess.Popen(["bash", str(path)], env={**os.environ, **job, "LASTS": "", **variables}), log
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-3]", "SLURM_JOB_NUM_NODES": "3"}
+    environment = {**os.environ, **job, "LOG": str(log), "LASTS": "", "ENDS": "1", **variables}
+    return subprocess.Popen(["bash", str(path)], start_new_session=True, env=environment), log
 
 
 def test_of_the_nodes_of_a_job_as_many_are_used_as_can_share_the_rows(tmp_path: Path) -> None:
@@ -79,3 +84,35 @@ def test_of_the_nodes_of_a_job_as_many_are_used_as_can_share_the_rows(tmp_path: 
     (step,) = [line for line in log.read_text().splitlines() if line.startswith("srun")]
     assert "--nodes=2 --nodelist=n1,n2 " in step
     assert "--names n1,n2 " in step
+
+
+@pytest.mark.parametrize(
+    ("lasts", "restart", "requeued"),
+    [("60", "0", True), ("60", "1", False), ("1", "0", False)],
+    ids=["deaf", "the cap is reached", "it ends in time"],
+)
+def test_a_warning_that_nobody_hears_requeues_the_job_before_its_time_is_up(
+    lasts: str, restart: str, requeued: bool, tmp_path: Path
+) -> None:
+    path = script(tmp_path, "2", scheduler="slurm", venv=str(tmp_path / "venv"), warning_s=4)
+    ends = str(int(time.time()) + 6)  # two seconds before the end are four from now
+    job, log = slurm(tmp_path, path, LASTS=lasts, ENDS=ends, SLURM_RESTART_COUNT=restart)
+    try:
+        wait_for(log, "srun")
+        job.send_signal(signal.SIGUSR1)
+        wait_for(log, "scancel --signal=USR1 7.0")
+        if lasts == "1":
+            assert job.wait(20) == 3  # which is python's
+        time.sleep(max(0.0, int(ends) - 1 - time.time()))
+        assert ("scontrol requeue 7" in log.read_text()) is requeued
+    finally:
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+
+
+def wait_for(log: Path, words: str) -> None:
+    """Until it has them."""
+    deadline = time.monotonic() + 20
+    while not (log.is_file() and words in log.read_text()):
+        assert time.monotonic() < deadline, words
+        time.sleep(0.02)

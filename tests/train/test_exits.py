@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -252,7 +253,61 @@ def test_this_machine_reports_of_itself(tmp_path: Path) -> None:
 
 
 def test_the_way_to_the_first_node_gives_address_and_interface() -> None:
-    assert place.local_address("127.0.0.1:29500") == "127.0.0.1"
+    assert place.local_address(place.here(2)) == "127.0.0.1"
     assert place.interface_of("127.0.0.1") in ("lo", "lo0")
     assert place.interface_of("203.0.113.7") is None
     assert json.loads(json.dumps(place.network_environment(place.here(2)))) == {}
+
+
+class Probe:
+    """A socket that has an address on the way out and to other nodes, and none but its own name's on the way to it."""
+
+    def __init__(self, *unused: object) -> None:
+        self.to = ""
+
+    def __enter__(self) -> "Probe":
+        return self
+
+    def __exit__(self, *unused: object) -> None: ...
+
+    def connect(self, address: tuple[str, int]) -> None:
+        self.to = address[0]
+
+    def getsockname(self) -> tuple[str, int]:
+        return ("127.0.0.1" if self.to.startswith("127.") else "10.0.0.1", 9)
+
+
+@pytest.mark.parametrize(
+    ("other", "interface", "address"),
+    [("10.0.0.2", None, "10.0.0.1"), ("10.0.0.2", "ib0", "10.9.0.1"), ("127.0.1.1", None, None)],
+)
+def test_a_first_node_whose_own_name_leads_to_itself_alone_tells_the_others_another_address(
+    other: str, interface: str | None, address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"n1": "127.0.1.1", "n2": other}
+
+    def resolve(host: str, port: int, **unused: object) -> list[tuple[object, ...]]:
+        if host not in known:
+            raise socket.gaierror
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 0, "", (known[host], port))]
+
+    monkeypatch.setattr(place.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(place.socket, "socket", Probe)
+    cards = {"ib0": [SimpleNamespace(family=socket.AF_INET, address="10.9.0.1")]}
+    monkeypatch.setattr(place.psutil, "net_if_addrs", lambda: cards)
+    monkeypatch.setenv(place.INTERFACES[0], interface or "")
+    first = Place(("n1", "n2"), 0, 8, "n1:29500", "9-0")
+    if address is None:
+        with pytest.raises(BadInputError, match=r"launch.interface: n1 knows itself as 127.0.0.1 only"):
+            place.local_address(first)
+    else:
+        assert place.local_address(first) == address
+
+
+def test_the_first_node_is_the_host_of_the_rendezvous_whatever_its_name_leads_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launch, "local_address", lambda place: "10.0.0.1")
+    for rank in (0, 1):
+        words = launch._command([Path("run")], Place(("n1", "n2"), rank, 8, "n1:29500", "9-0"))
+        assert f"--rdzv-conf=is_host={1 - rank}" in words
