@@ -16,6 +16,7 @@ from scripts.launch import SUBMISSION, Submission
 from train import events, exits
 from train.attempts import reached, whole_lines
 from train.failures import ATTEMPTS
+from train.launch import STOP
 from train.record import RunRecord
 
 # Without a step: longer than a small run's checkpoint, and than NFS takes to show what another machine wrote.
@@ -57,7 +58,7 @@ def status(run_dir: Path, now: float | None = None) -> Status:
     lines, ends = whole_lines(run_dir / "metrics.jsonl"), exits.exits(run_dir)
     line = lines[-1] if lines else {}
     state = _state(run_dir, beat, ends, now)
-    step = beat["step"] if state in ("training", "silent") else line.get("step", 0)
+    step = beat["step"] or line.get("step", 0)
     steps = _steps(run_dir)
     attempts = whole_lines(run_dir / "attempts.jsonl")
     is_at_work = state == "training" and bool(line)
@@ -101,8 +102,8 @@ def _state(run_dir: Path, beat: dict[str, Any], ends: Sequence[exits.Exit], now:
     if under_way:
         return "preparing"
     if last is not None:
-        if last.again:
-            return "requeued"
+        if last.again and not (run_dir / ATTEMPTS / last.attempt / STOP).is_file():
+            return "requeued"  # and not by somebody's wish, which nothing starts again
         return "stopped" if last.kind == "requeue" else "failed"
     return "preparing" if (run_dir / "config.yaml").is_file() else "waiting"
 

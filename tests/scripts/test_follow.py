@@ -55,6 +55,9 @@ def test_from_preparing_to_requeued(run_dir: Path) -> None:
     exits.conclude(run_dir, "7-0", exits.RequeueError("SIGUSR1; step 110 is saved"), may_repeat=True)
     assert follow.status(run_dir).state == "requeued"
     assert "attempt 7-0 ended: requeue: SIGUSR1; step 110 is saved" in follow.words(follow.status(run_dir))
+    assert follow.status(run_dir).step == 104
+    (run_dir / "attempts" / "7-0" / "stop").touch()  # somebody's wish: nothing starts it again
+    assert follow.status(run_dir).state == "stopped"
 
 
 def test_what_is_under_way_goes_by_attempt(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

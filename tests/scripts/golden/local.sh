@@ -9,6 +9,7 @@ RESTART=0
 STOPPED=0
 stop() {
   STOPPED=1
+  echo "stopping: the step is finished and a checkpoint written; launch again to go on" >&2
   mkdir -p "$RUN_DIR/attempts/$JOB-$RESTART"
   touch "$RUN_DIR/attempts/$JOB-$RESTART/stop"  # the command sees it and asks its workers for a checkpoint
 }
