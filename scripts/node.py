@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     try:
         if place.is_first:
             return _lead(given, place, may_repeat=may_repeat)
-        _follow(given.run_dir, directory, place)
+        _follow(given, directory, place)
     except Exception as error:
         _show(error)
         print(exits.words_for(error), file=sys.stderr)
@@ -109,8 +109,8 @@ def _prepared(given: argparse.Namespace, place: Place, screen: Screen) -> RunCon
             stages.prepare(settings, run_dir, screen)
         go.parent.mkdir(parents=True, exist_ok=True)
         (go.parent / ASKED).touch()  # not before: an earlier attempt's processes would be on the devices
-        preflight.report(run_dir, go.parent, place)
-        found = preflight.check(go.parent, place, _needs(settings, run_dir, place, given.accelerator))
+        preflight.report(run_dir, go.parent, place, _devices(given, place))
+        found = preflight.check(go.parent, place, _needs(settings, given, place))
         screen.say(f"pre-flight: {len(found)} nodes are fit, {place.world_size} processes")
     except BaseException as error:
         write_record(go, Go(error=f"{error}"))
@@ -119,13 +119,19 @@ def _prepared(given: argparse.Namespace, place: Place, screen: Screen) -> RunCon
     return settings
 
 
-def _needs(settings: RunConfig, run_dir: Path, place: Place, accelerator: str | None) -> preflight.Needs:
+def _devices(given: argparse.Namespace, place: Place) -> int:
+    """That each node's processes use; 0: none, they train on CPUs."""
+    return 0 if given.accelerator is None else place.processes
+
+
+def _needs(settings: RunConfig, given: argparse.Namespace, place: Place) -> preflight.Needs:
     import json
 
+    run_dir = given.run_dir
     architecture = from_hf_config(json.loads((run_dir / "model.json").read_text(encoding="utf-8")))
     return preflight.Needs(
-        devices=0 if accelerator is None else place.processes,
-        accelerator=accelerator,
+        devices=_devices(given, place),
+        accelerator=given.accelerator,
         parameters=architecture.parameter_counts().total,
         checkpoints=_checkpoints_to_come(settings.train.checkpoint, run_dir / "checkpoints"),
         processes=place.processes,
@@ -139,13 +145,13 @@ def _checkpoints_to_come(options: CheckpointConfig, directory: Path) -> int:
     return options.keep_last + 1 - min(len(going), options.keep_last)
 
 
-def _follow(run_dir: Path, directory: Path, place: Place) -> None:
+def _follow(given: argparse.Namespace, directory: Path, place: Place) -> None:
     """Another node: report when asked, wait for the first one's word, then train."""
-    word = directory / GO, directory / exits.FILE
+    run_dir, word = given.run_dir, (directory / GO, directory / exits.FILE)
     _wait_for(PREPARING_S, directory / ASKED, *word)
     if (directory / ASKED).is_file():
         try:
-            preflight.report(run_dir, directory, place)
+            preflight.report(run_dir, directory, place, _devices(given, place))
         except WorkFailedError as error:  # an end now would end the first node, which will miss the report and say so
             print(exits.words_for(error), file=sys.stderr)
         _wait_for(preflight.WAIT_S + OTHERS_S, *word)

@@ -4,6 +4,8 @@ Asked by the first node, each writes what it has where all see it; the first one
 fit.
 """
 
+import itertools
+import os
 import platform
 import shutil
 import time
@@ -30,7 +32,7 @@ class NodeFacts(Record):
     """A node, as it found itself before the start."""
 
     node: str
-    devices: tuple[str, ...] = Field(description="names of the NVIDIA devices that its processes see, by NVML")
+    devices: tuple[str, ...] = Field(description="names of the NVIDIA devices that its processes use, by NVML")
     free_share: tuple[float, ...] = Field(description="of each device's memory")
     memory_available_bytes: int
     disk_free_bytes: int = Field(description="where the run directory is")
@@ -55,18 +57,21 @@ class Needs(Record):
     processes: int
 
 
-def report(run_dir: Path, directory: Path, place: Place) -> None:
-    """Write this node's facts, or why there are none. Raises WorkFailedError where nothing can be written."""
+def report(run_dir: Path, directory: Path, place: Place, devices: int) -> None:
+    """Write this node's facts, with as many `devices` as its processes use, or why there are none.
+
+    Raises WorkFailedError where nothing can be written.
+    """
     facts, error = None, None
     try:
-        facts = _facts(run_dir, place)
+        facts = _facts(run_dir, place, devices)
     except Exception as caught:  # a device or a file system that fails: whatever its library makes of that
         error = f"{type(caught).__name__}: {first_line(caught)}"
     write_record(directory / f"node-{place.rank}.json", Report(facts=facts, error=error))
 
 
-def _facts(run_dir: Path, place: Place) -> NodeFacts:
-    names, free = _devices()
+def _facts(run_dir: Path, place: Place, devices: int) -> NodeFacts:
+    names, free = _devices(devices)
     return NodeFacts(
         node=place.name,
         devices=names,
@@ -135,14 +140,21 @@ def _is(name: str, wanted: Accelerator) -> bool:
     return row is not None and row.name == wanted.name
 
 
-def _devices() -> tuple[tuple[str, ...], tuple[float, ...]]:
+def _devices(most: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Names and free memory of the first so many that CUDA_VISIBLE_DEVICES leaves; others may be lost or busy."""
     import pynvml
 
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return (), ()
-    handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
+    words = asked.split(",") if asked is not None else [str(i) for i in range(pynvml.nvmlDeviceGetCount())]
+    visible = itertools.takewhile(lambda word: word not in ("", "-1"), (word.strip() for word in words))
+    handles = [
+        pynvml.nvmlDeviceGetHandleByIndex(int(word)) if word.isdecimal() else pynvml.nvmlDeviceGetHandleByUUID(word)
+        for word in itertools.islice(visible, most)
+    ]
     memory = [pynvml.nvmlDeviceGetMemoryInfo(handle) for handle in handles]
     return (
         tuple(str(pynvml.nvmlDeviceGetName(handle)) for handle in handles),

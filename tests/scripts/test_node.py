@@ -125,9 +125,9 @@ def test_nobody_reports_before_the_run_is_held_and_prepared(
         seen.append("prepared")
         prepared(*given)
 
-    def report(run_dir: Path, directory: Path, place: Place) -> None:
+    def report(run_dir: Path, directory: Path, place: Place, devices: int) -> None:
         seen.append(place.name)
-        real(run_dir, directory, place)
+        real(run_dir, directory, place, devices)
 
     monkeypatch.setattr(stages, "prepare", prepare)
     monkeypatch.setattr(preflight, "report", report)

@@ -244,12 +244,63 @@ def test_a_node_that_does_not_report_is_named(tmp_path: Path) -> None:
 
 
 def test_this_machine_reports_of_itself(tmp_path: Path) -> None:
-    preflight.report(tmp_path, tmp_path, Place(("here",), 0, 1, "127.0.0.1:0", "9-0"))
+    preflight.report(tmp_path, tmp_path, Place(("here",), 0, 1, "127.0.0.1:0", "9-0"), devices=0)
     facts = Report.model_validate_json((tmp_path / "node-0.json").read_text()).facts
     assert facts is not None
     assert facts.memory_available_bytes > 0
     assert facts.disk_free_bytes > 0
     assert {"python", "torch", "deepspeed"} <= facts.versions.keys()
+
+
+class Nvml:
+    """Of a machine of four devices, the second of which is lost."""
+
+    NVMLError = RuntimeError
+
+    def nvmlInit(self) -> None: ...  # noqa: N802
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return 4
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:  # noqa: N802
+        if index == 1:
+            raise RuntimeError("GPU is lost")
+        return f"device {index}"
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
+        return uuid
+
+    def nvmlDeviceGetName(self, handle: str) -> str:  # noqa: N802
+        return handle
+
+    def nvmlDeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(free=9, total=10)
+
+
+@pytest.mark.parametrize(
+    ("visible", "devices", "found"),
+    [
+        ("2,0,1", 2, ("device 2", "device 0")),
+        ("GPU-7a, 3", 2, ("GPU-7a", "device 3")),
+        ("3", 2, ("device 3",)),
+        ("-1", 2, ()),
+        ("", 2, ()),
+        (None, 1, ("device 0",)),
+        (None, 0, ()),
+        (None, 2, None),
+    ],
+)
+def test_devices_that_the_run_does_not_use_are_not_looked_at(
+    visible: str | None, devices: int, found: tuple[str, ...] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    preflight.report(tmp_path, tmp_path, Place(("here",), 0, devices, "127.0.0.1:0", "9-0"), devices)
+    said = Report.model_validate_json((tmp_path / "node-0.json").read_text())
+    assert (said.facts and said.facts.devices) == found
+    assert said.error == (None if found is not None else "RuntimeError: GPU is lost")
 
 
 def test_the_way_to_the_first_node_gives_address_and_interface() -> None:
