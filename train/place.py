@@ -56,7 +56,7 @@ def local_address(place: Place) -> str:
     found = _towards(host, int(port) or _ANY_PORT)
     if found is None:
         raise NodeError(f"no way from {place.name} to {host}, the first node")
-    if len(place.names) == 1 or not _is_loopback(found):
+    if len(place.names) == 1 or host == found or not _is_loopback(found):  # the same: all nodes are on one machine
         return found
     ways = [_of_interface(os.environ.get(INTERFACES[0])), *(_towards(name) for name in place.names), _towards(_OUTSIDE)]
     other = next((each for each in ways if each and not _is_loopback(each)), None)

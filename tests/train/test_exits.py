@@ -305,6 +305,7 @@ def test_devices_that_the_run_does_not_use_are_not_looked_at(
 
 def test_the_way_to_the_first_node_gives_address_and_interface() -> None:
     assert place.local_address(place.here(2)) == "127.0.0.1"
+    assert place.local_address(Place(("n1", "n2"), 0, 1, "127.0.0.1:29500", "9-0")) == "127.0.0.1"
     assert place.interface_of("127.0.0.1") in ("lo", "lo0")
     assert place.interface_of("203.0.113.7") is None
     assert json.loads(json.dumps(place.network_environment(place.here(2)))) == {}
