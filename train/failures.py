@@ -27,6 +27,7 @@ _LOST_PEER = (
     *("connection closed by", "connection reset by", "connection was likely closed", "connection refused"),
     *("broken pipe", "remote process exited", "econn", "failed to recv, got 0 bytes"),
     *("connection timed out", "socket timeout", "socket has timed out", "timed out waiting", "wait timeout after"),
+    *("rendezvousconnectionerror", "rendezvoustimeouterror"),
     *("no route to host", "network is unreachable", "unhandled system error", "ncclsystemerror", "ncclremoteerror"),
 )
 

@@ -82,8 +82,11 @@ def test_the_report_is_found_behind_words_of_any_language(tmp_path: Path, monkey
 
 
 def test_torchrun_that_found_no_peer_says_so_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = "torch.distributed.DistNetworkError: The client socket has timed out after 60000ms: (n1, 29500)."
-    with pytest.raises(NodeError, match=r"torchrun exit 1\): torch.distributed.DistNetworkError: The client"):
+    words = (  # as torch 2.13 has it for a first node that does not answer
+        "torch.distributed.elastic.rendezvous.api.RendezvousConnectionError: The connection to the C10d store has "
+        "failed. See inner exception for details."
+    )
+    with pytest.raises(NodeError, match=r"torchrun exit 1\): torch.distributed.elastic.rendezvous.api.Rendezvous"):
         torchrun_says(words, tmp_path, monkeypatch)
 
 
