@@ -78,7 +78,8 @@ def job(on: str, nodes: str | None = None, *overrides: str, configs: tuple[str, 
 def golden(name: str, directory: Path) -> str:
     """What is rendered, without what is this machine's and without the configuration, which has tests of its own."""
     found = render(wanted(name, directory)).text
-    for path, word in ((str(Path("runs").resolve()), "RUNS"), (str(ROOT), "CHECKOUT"), (sys.prefix, "VENV")):
+    # The environment first: it may lie in the checkout.
+    for path, word in ((str(Path("runs").resolve()), "RUNS"), (sys.prefix, "VENV"), (str(ROOT), "CHECKOUT")):
         found = found.replace(path, word)
     return found
 
