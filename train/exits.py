@@ -1,5 +1,6 @@
 """How an attempt at a run ended: its class, the first real error with its rank and node, and whether to try again.
 
+    attempts/ID/asked         the run is prepared, and the nodes are to say what they have
     attempts/ID/node-0.json   what a node found of itself (train/preflight.py)
     attempts/ID/go.json       the first node's word: the run is prepared and every node is fit, or why not
     attempts/ID/stop          a request for a checkpoint and an orderly end, where no signal can be sent
